@@ -1,0 +1,127 @@
+"""Bounds on a linear head's loss and the criterion for its decisions, as pure functions.
+
+Source: Nern, Raj, Georgi and Sharma, "On Transfer of Adversarial Robustness from Pretraining to
+Downstream Tasks", NeurIPS 2023 (arXiv 2208.03835). Shapes throughout: logits (n,K), weight W (K,d),
+labels (n,) int64, displacement s (n,) >= 0 in the units of the features that W reads.
+
+Fed with the exact supremum s(x), the loss bounds are bounds and the criterion is a guarantee. Fed
+with what an attack attained, which is never more than that, they are estimates.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Alpha = Literal["1", "2", "inf"]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy per image (n,), in nats."""
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def pairwise_distances(weight: Tensor) -> Tensor:
+    """c_{ij} = ||W_i - W_j||_2 as (K,K), with an exactly zero diagonal.
+
+    The distance is rounded up by less than 1e-8 near zero, where the root has no derivative.
+    """
+    gram = weight @ weight.T
+    norms = gram.diagonal()
+    squares = (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
+    distances = (squares + 1e-16).sqrt()
+    return distances * (1 - torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
+
+
+def lipschitz_constant(weight: Tensor, alpha: Alpha) -> float:
+    """C1 · L_alpha(W): how much cross-entropy can grow per unit of displacement (Theorem 1).
+
+    C1 is the Lipschitz constant of cross-entropy with respect to the alpha-norm of the logits, and
+    L_alpha(W) the norm of W from the Euclidean to the alpha-norm, as bounded in the paper. What
+    all rows of W share cancels in the softmax and is removed first.
+    """
+    centred = weight - weight.mean(dim=0, keepdim=True)
+    if alpha == "2":
+        return math.sqrt(2) * float(torch.linalg.matrix_norm(centred, ord=2))
+    rows = torch.linalg.vector_norm(centred, dim=1)
+    return 2 * float(rows.max()) if alpha == "inf" else float(rows.sum())
+
+
+def hoeffding_term(loss_range: float, images: int, rho: float) -> float:
+    """C2 · sqrt(log(2/rho) / (2n)): the finite-sample term of Theorem 1.
+
+    Args:
+        loss_range: C2, a range of the loss known in advance (here: the value it is clipped at).
+        images: n, none of which W was fitted on.
+        rho: the bound may fail with this probability, 0 < rho < 1.
+    """
+    return loss_range * math.sqrt(math.log(2 / rho) / (2 * images))
+
+
+def theorem1_loss(
+    losses: Tensor, weight: Tensor, displacement: Tensor, *, clip: float, rho: float
+) -> float:
+    """Theorem 1: the expected adversarial loss, clipped at ``clip``, is at most this.
+
+    Takes the smallest of the three choices of alpha, each of which holds for every sample, so no
+    correction for choosing is due. ``losses`` (n,) are the clean ones.
+    """
+    alphas: tuple[Alpha, ...] = ("1", "2", "inf")
+    growth = min(lipschitz_constant(weight, alpha) for alpha in alphas)
+    clipped = losses.clamp_max(clip).mean().item()
+    sampling = hoeffding_term(clip, len(losses), rho)
+    return clipped + growth * displacement.mean().item() + sampling
+
+
+def margin_losses(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Tensor:
+    """Per image (n,): CE(x) + max_{j != y} c_j · s(x) is at least CE(x').
+
+    The gradient of cross-entropy in the features is sum_j p_j (W_j - W_y), so no step of length s
+    raises it by more than the longest of those differences times s.
+    """
+    steepest = pairwise_distances(weight)[labels].amax(dim=1)
+    return cross_entropy(logits, labels) + steepest * displacement
+
+
+def worst_case_losses(
+    logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor
+) -> Tensor:
+    """Per image (n,): log(1 + sum_{j != y} exp(m_j + c_j s(x))) is at least CE(x').
+
+    Every margin m_j = f_j - f_y is pushed as far as its own worst direction allows, all at once.
+    Never above :func:`margin_losses`. Convex in (W,b).
+    """
+    margins = logits - logits.gather(1, labels[:, None])
+    pushed = margins + pairwise_distances(weight)[labels] * displacement[:, None]
+    return torch.logsumexp(pushed, dim=1)
+
+
+def decision_radii(logits: Tensor, weight: Tensor) -> Tensor:
+    """r(x) = min_{j != ŷ} (f_ŷ - f_j) / ||W_ŷ - W_j||_2 per image (n,): Theorem 2.
+
+    The exact distance, in feature space, from g(x) to the nearest point where the prediction ŷ
+    changes; infinite where no other class can be reached.
+    """
+    predicted = logits.argmax(dim=1)
+    gaps = logits.gather(1, predicted[:, None]) - logits
+    radii = gaps / pairwise_distances(weight)[predicted]
+    own = torch.nn.functional.one_hot(predicted, logits.shape[1]).bool()
+    return radii.masked_fill(own, math.inf).amin(dim=1)
+
+
+def criterion_holds(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Tensor:
+    """Per image (n,) bool: classified correctly, and s(x) < r(x), so it stays so (Theorem 2)."""
+    correct = logits.argmax(dim=1) == labels
+    return correct & (displacement < decision_radii(logits, weight))
+
+
+def prior_entropy(labels: Tensor, classes: int) -> float:
+    """Loss in nats of the head that knows only how frequent each class is among ``labels``.
+
+    A loss bound that is not below this says nothing about the representation.
+    """
+    priors = torch.bincount(labels, minlength=classes).double() / len(labels)
+    return float(torch.special.entr(priors).sum())

@@ -1,0 +1,55 @@
+"""Everything that selector raises on purpose.
+
+::
+
+    SelectorError                 has a message and, where there is one, a way out
+    ├── UsageError                an argument, a file or a task of the user is wrong: exit code 2
+    └── CandidateError            one candidate cannot be measured: a row with the reason
+        └── HubError              the Hub did not give what was asked for
+            └── HubUnavailable    the Hub or the network is down: trying again may help
+"""
+
+from __future__ import annotations
+
+
+class SelectorError(Exception):
+    """A failure that a person can act on.
+
+    Args:
+        message: what was required and what was found, in one sentence.
+        hint: the way out; empty where there is none.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class UsageError(SelectorError):
+    """An argument, a file or a task of the user is wrong."""
+
+
+class CandidateError(SelectorError):
+    """One candidate cannot be measured; the others can.
+
+    Args:
+        code: a stable word for scripts, such as ``keys_mismatch``.
+        message: what was required and what was found.
+        hint: the way out.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class HubError(CandidateError):
+    """The Hub did not give what was asked for: unknown, gated, altered."""
+
+
+class HubUnavailable(HubError):
+    """The Hub or the network is down; the same command may succeed later."""

@@ -1,0 +1,169 @@
+"""Order of candidates: objective, paired rank intervals, groups, and the choice in one sentence.
+
+Works on records alone. All candidates of a ranking were measured on the same images, so every
+comparison is paired, image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from selector.records import Choice, Evaluation, RankedEvaluation
+
+OBJECTIVE = (
+    "estimated robust accuracy of the bound-optimal head, criterion on A∘g; ties by its estimated"
+    " worst-case loss on validation images; vacuous heads below all others, masked gradients last"
+)
+MASKED = "masked_gradients"
+_RESAMPLES = 2000
+_LEVEL = 0.95
+
+
+def rank(evaluations: Sequence[Evaluation], *, seed: int) -> tuple[RankedEvaluation, ...]:
+    """Best first, with rank intervals and groups.
+
+    Args:
+        evaluations: at least none; all on the same test images.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: the evaluations are not on equally many images.
+    """
+    if not evaluations:
+        return ()
+    if len({len(e.per_image.robust_correct) for e in evaluations}) != 1:
+        raise ValueError("candidates can only be ranked on the same test images")
+    ordered = sorted(evaluations, key=_key)
+    intervals = _rank_intervals(ordered, seed)
+    return tuple(
+        RankedEvaluation(
+            **{name: getattr(e, name) for name in Evaluation.model_fields},
+            rank=place,
+            rank_interval=interval,
+            group=group,
+        )
+        for place, (e, interval, group) in enumerate(
+            zip(ordered, intervals, _groups(ordered), strict=True), start=1
+        )
+    )
+
+
+def tier(evaluation: Evaluation) -> int:
+    """0: sound; 1: vacuous; 2: the attack was blind, so its numbers flatter."""
+    if any(flag.code == MASKED for flag in evaluation.warnings):
+        return 2
+    return int(evaluation.vacuous)
+
+
+def choose(ranking: Sequence[RankedEvaluation], threat: str) -> Choice | None:
+    """Name the first of a ranking, and what choosing by clean accuracy would have cost."""
+    if not ranking:
+        return None
+    best = ranking[0]
+    cleanest = max(ranking, key=lambda e: e.probe.clean_accuracy.value)
+    lost = _robust(best) - _robust(cleanest)
+    attacked_lost = _attacked(best) - _attacked(cleanest)
+    gained = cleanest.probe.clean_accuracy.value - best.probe.clean_accuracy.value
+    return Choice(
+        name=best.name,
+        estimated_robust_accuracy=_robust(best),
+        attacked_accuracy=_attacked(best),
+        clean_accuracy=best.bound_optimal.clean_accuracy.value,
+        by_clean_accuracy=cleanest.name,
+        clean_accuracy_gained=gained,
+        estimated_robust_accuracy_lost=lost,
+        attacked_accuracy_lost=attacked_lost,
+        sentence=_sentence(best, cleanest, ranking, threat),
+    )
+
+
+def _key(e: Evaluation) -> tuple[int, float, float, str]:
+    return (tier(e), -_robust(e), e.bound_optimal.validation_loss, e.model)
+
+
+def _robust(e: Evaluation) -> float:
+    return e.bound_optimal.on_task.estimated_robust_accuracy.value
+
+
+def _attacked(e: Evaluation) -> float:
+    return e.bound_optimal.attacked_accuracy.value
+
+
+def _rank_intervals(ordered: Sequence[Evaluation], seed: int) -> list[tuple[int, int]]:
+    """Percentiles of each rank when the test images are resampled, the same for all candidates."""
+    outcomes = np.array([e.per_image.robust_correct for e in ordered], dtype=float)
+    n = outcomes.shape[1]
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
+    accuracy = outcomes @ weights.T
+    # Within a resample, ties keep the order of the validated loss, as the ranking itself does.
+    tie_break = np.array([_key(e)[2] for e in ordered])[:, None].repeat(_RESAMPLES, axis=1)
+    tiers = np.array([tier(e) for e in ordered])[:, None].repeat(_RESAMPLES, axis=1)
+    order = np.lexsort((tie_break, -accuracy, tiers), axis=0)
+    ranks = np.argsort(order, axis=0) + 1
+    tail = (1 - _LEVEL) / 2
+    low = np.quantile(ranks, tail, axis=1, method="lower").astype(int)
+    high = np.quantile(ranks, 1 - tail, axis=1, method="higher").astype(int)
+    return [(int(a), int(b)) for a, b in zip(low, high, strict=True)]
+
+
+def _groups(ordered: Sequence[Evaluation]) -> list[int]:
+    """A new group begins where a candidate is told apart from the first of the current one."""
+    groups, leader = [1], ordered[0]
+    for e in ordered[1:]:
+        if tier(e) != tier(leader) or told_apart(leader, e):
+            leader = e
+            groups.append(groups[-1] + 1)
+        else:
+            groups.append(groups[-1])
+    return groups
+
+
+def told_apart(a: Evaluation, b: Evaluation) -> bool:
+    """Whether robust accuracies differ at the 5 % level: McNemar's exact test, paired."""
+    first, second = np.array(a.per_image.robust_correct), np.array(b.per_image.robust_correct)
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    if only_first + only_second == 0:
+        return False
+    p_value = stats.binomtest(only_first, only_first + only_second).pvalue
+    return bool(p_value < 1 - _LEVEL)
+
+
+def _sentence(
+    best: RankedEvaluation,
+    cleanest: RankedEvaluation,
+    ranking: Sequence[RankedEvaluation],
+    threat: str,
+) -> str:
+    if tier(best) == 2:
+        return "No candidate could be measured soundly: every attack was blind (masked gradients)."
+    if tier(best) == 1:
+        return (
+            f"No candidate's bound says anything at {threat}: none is better than knowing the class"
+            " frequencies. Try a smaller --eps, or candidates pretrained to be robust."
+        )
+    equals = [e.name for e in ranking[1:] if e.group == best.group]
+    advice = (
+        f"Choose {best.name}: of 100 test images an estimated {_percent(_robust(best))} stay right"
+        f" at {threat} ({_percent(_attacked(best))} withstood the attacks)."
+    )
+    if equals:
+        advice += f" Cannot be told apart from it: {', '.join(equals)}."
+    if cleanest.name == best.name:
+        return advice + " It also has the best clean accuracy."
+    gained = cleanest.probe.clean_accuracy.value - best.probe.clean_accuracy.value
+    lost = _robust(best) - _robust(cleanest)
+    return advice + (
+        f" Choosing by clean accuracy would have taken {cleanest.name}:"
+        f" {_points(gained)} clean, {_points(-lost)} estimated robust accuracy."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f} points"

@@ -1,0 +1,266 @@
+"""The documents selector writes: what was measured, how it ranks, what was left out.
+
+Their JSON Schema is published as ``selector/ranking.schema.json``. A field's name says what its
+number promises: ``estimated_*`` rests on an attack's displacement and would be a proven bound only
+if the attack were perfect; ``attacked_*`` is what a head withstood, an upper estimate of what it
+can withstand. Nothing here is certified.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from selector.candidates import Pretraining
+
+SCHEMA_VERSION: Literal["1.0"] = "1.0"
+
+
+class Record(BaseModel):
+    """Immutable, closed to unknown fields, and free of NaN and infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Estimate(Record):
+    """A mean over n images with the 95 % interval of its sampling error alone."""
+
+    value: float
+    low: float
+    high: float
+    n: Annotated[int, Field(ge=1, description="images it was computed on")]
+
+
+class FileRecord(Record):
+    """A file that was loaded."""
+
+    name: str
+    size: Annotated[int, Field(ge=0, description="bytes")]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Provenance(Record):
+    """Exactly which backbone was measured."""
+
+    source: Literal["hub", "local"]
+    repo: Annotated[str | None, Field(description="owner/name on the Hub")]
+    commit: Annotated[str | None, Field(description="40-hex commit on the Hub")]
+    files: tuple[FileRecord, ...]
+    license: str | None
+    pretraining: Pretraining | None
+    tags: tuple[str, ...]
+    architecture: str
+    parameters: Annotated[int, Field(description="of the backbone, its classifier included")]
+    input_size: Annotated[tuple[int, int], Field(description="height and width it was run at")]
+    feature_dim: Annotated[int, Field(ge=1, description="d")]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+
+
+class EstimatedRobustness(Record):
+    """What the theorems give when fed with the displacement that the attacks attained."""
+
+    estimated_robust_accuracy: Annotated[
+        Estimate, Field(description="correct and displacement below the decision radius: Theorem 2")
+    ]
+    estimated_theorem1_loss: Annotated[
+        float, Field(description="Theorem 1, clipped loss, finite-sample term included")
+    ]
+    estimated_margin_loss: Annotated[Estimate, Field(description="CE + max_j c_j s")]
+    estimated_worst_case_loss: Annotated[
+        Estimate, Field(description="log(1 + sum_j exp(m_j + c_j s))")
+    ]
+
+
+class HeadReport(Record):
+    """One linear head on the test images."""
+
+    l2: Annotated[float, Field(description="regularisation, chosen on validation images")]
+    radius_scale: Annotated[
+        float, Field(description="share of the displacement it was fitted against; 0: ordinary")
+    ]
+    validation_loss: Annotated[
+        float,
+        Field(
+            description="what it was chosen by: mean loss on validation images; for the"
+            " bound-optimal head the estimated worst-case loss"
+        ),
+    ]
+    clean_accuracy: Estimate
+    clean_loss: Estimate
+    attacked_accuracy: Estimate
+    attacked_loss: Estimate
+    on_representation: Annotated[EstimatedRobustness, Field(description="displacement on g")]
+    on_task: Annotated[EstimatedRobustness, Field(description="displacement on A∘g")]
+
+
+class Sensitivity(Record):
+    """Mean attained displacement: a lower estimate, and not comparable across backbones."""
+
+    mean: Estimate
+    relative: Annotated[float, Field(description="divided by the mean pairwise feature distance")]
+
+
+class Diagnostics(Record):
+    """How far the attack's numbers can be trusted."""
+
+    restart_spread: Annotated[
+        float, Field(description="mean over images of (best - mean restart) / best displacement")
+    ]
+    still_rising: Annotated[float, Field(description="share of images whose best restart rose")]
+    zero_gradient: Annotated[float, Field(description="share of images with a zero gradient")]
+    noise_ratio: Annotated[float, Field(description="random noise's displacement / the attack's")]
+    noise_wins: Annotated[float, Field(description="share of images where noise beat the attack")]
+    effective_rank: Annotated[float, Field(description="exp(entropy) of the feature spectrum")]
+
+
+class Cost(Record):
+    """What measuring this candidate took."""
+
+    forward_passes: Annotated[int, Field(description="images through the backbone")]
+    backward_passes: Annotated[int, Field(description="images back through the backbone")]
+    seconds_load: float
+    seconds_features: float
+    seconds_attack: float
+    seconds_heads: float
+    batch_size: int
+
+
+class Flag(Record):
+    """A reason to read a row with care."""
+
+    code: str
+    message: str
+
+
+class PerImage(Record):
+    """Results per test image, in the task's order, for paired comparisons."""
+
+    clean_correct: Annotated[tuple[bool, ...], Field(description="ordinary probe")]
+    robust_correct: Annotated[
+        tuple[bool, ...], Field(description="bound-optimal head, criterion on A∘g")
+    ]
+    attacked_correct: Annotated[tuple[bool, ...], Field(description="bound-optimal head")]
+    worst_case_loss: Annotated[tuple[float, ...], Field(description="bound-optimal head, A∘g")]
+
+
+class Evaluation(Record):
+    """One candidate on one task."""
+
+    name: str
+    model: Annotated[str, Field(description="hf-hub:owner/name@commit or local-dir:PATH")]
+    provenance: Provenance
+    probe: Annotated[HeadReport, Field(description="ordinary linear probe")]
+    bound_optimal: Annotated[HeadReport, Field(description="head fitted to the worst-case loss")]
+    vacuous: Annotated[
+        bool,
+        Field(description="the validated worst-case loss is not below the class-prior entropy"),
+    ]
+    sensitivity: Annotated[Sensitivity, Field(description="on g: the same for every task")]
+    task_sensitivity: Annotated[Sensitivity, Field(description="on A∘g: for this task")]
+    diagnostics: Diagnostics
+    warnings: tuple[Flag, ...]
+    cost: Cost
+    per_image: PerImage
+
+
+class Skipped(Record):
+    """A candidate that could not be measured, and why."""
+
+    name: str
+    model: str
+    code: str
+    reason: str
+    hint: str
+    retryable: bool
+
+
+Outcome = Evaluation | Skipped
+
+
+class RankedEvaluation(Evaluation):
+    """An evaluation and its place."""
+
+    rank: Annotated[int, Field(ge=1)]
+    rank_interval: Annotated[
+        tuple[int, int], Field(description="95 % of ranks over resampled test images")
+    ]
+    group: Annotated[
+        int, Field(ge=1, description="same group: cannot be told apart from the group's first")
+    ]
+
+
+class TaskRecord(Record):
+    """The images that were used."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    image_size: int
+    train_images: int
+    validation_images: int
+    test_images: int
+    prior_entropy: Annotated[float, Field(description="nats; a loss bound at or above is vacuous")]
+    unreadable: tuple[str, ...]
+    fingerprint: Annotated[str, Field(description="sha256 of class names, pixels and labels")]
+
+
+class ThreatRecord(Record):
+    """The perturbations allowed, for every candidate alike, on the canonical image."""
+
+    norm: Literal["linf", "l2"]
+    eps: Annotated[float, Field(gt=0, description="in pixel units of [0,1]")]
+
+
+class ProtocolRecord(Record):
+    """How it was measured."""
+
+    version: Annotated[int, Field(description="raised whenever numbers may change")]
+    preset: str
+    attack: str
+    restarts: int
+    steps: int
+    loss_clip: Annotated[float, Field(description="nats; C2 of Theorem 1")]
+    rho: Annotated[float, Field(description="Theorem 1 may fail with this probability")]
+    seed: int
+
+
+class DeviceRecord(Record):
+    """Where it ran."""
+
+    type: str
+    name: str
+
+
+class Choice(Record):
+    """The advice, and what choosing by clean accuracy would have cost (accuracies of 0..1)."""
+
+    name: str
+    estimated_robust_accuracy: float
+    attacked_accuracy: float
+    clean_accuracy: float
+    by_clean_accuracy: Annotated[str, Field(description="the candidate with the best clean probe")]
+    clean_accuracy_gained: float
+    estimated_robust_accuracy_lost: float
+    attacked_accuracy_lost: float
+    sentence: str
+
+
+class Ranking(Record):
+    """The result of ``selector rank``."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    selector_version: str
+    created: Annotated[str, Field(description="UTC, ISO 8601")]
+    command: tuple[str, ...]
+    task: TaskRecord
+    threat: ThreatRecord
+    protocol: ProtocolRecord
+    device: DeviceRecord
+    versions: dict[str, str]
+    objective: str
+    choice: Choice | None
+    ranking: tuple[RankedEvaluation, ...]
+    skipped: tuple[Skipped, ...]

@@ -1,0 +1,1 @@
+"""A ranking as people and programs read it."""

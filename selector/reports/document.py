@@ -1,0 +1,52 @@
+"""The ranking as a JSON document, and its schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from selector.errors import UsageError
+from selector.records import Ranking
+
+
+def to_json(ranking: Ranking) -> str:
+    """The document, one trailing newline included; it holds no NaN and no infinity."""
+    return ranking.model_dump_json(indent=2) + "\n"
+
+
+def json_schema() -> str:
+    """JSON Schema of the document, as published in ``selector/ranking.schema.json``."""
+    schema = Ranking.model_json_schema(mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def check_writable(path: Path) -> None:
+    """Fail before hours of work rather than after.
+
+    Raises:
+        UsageError: the folder does not exist or cannot be written, or ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise UsageError(f"--output must name a file, found a folder: {path}.")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UsageError(f"--output must lie in a folder that can be written, found {path.parent}.")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``path`` whole or not at all, whenever the machine stops."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

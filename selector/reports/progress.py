@@ -1,0 +1,103 @@
+"""What happens during a run, on stderr: a bar for people, a line per candidate for logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from selector.records import Outcome, Skipped
+
+if TYPE_CHECKING:
+    from selector.scheduling import Event
+
+
+class Display:
+    """Follows the events of a run; use as a context manager.
+
+    Args:
+        console: on stderr.
+        candidates: how many will be measured.
+        passes_each: forward passes one of them takes, in images.
+    """
+
+    def __init__(self, console: Console, candidates: int, passes_each: int) -> None:
+        self._console = console
+        self._candidates, self._passes_each = candidates, passes_each
+        self._done = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("image passes"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._progress.add_task("", total=candidates * passes_each)
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    @property
+    def done(self) -> int:
+        """Candidates that are through."""
+        return self._done
+
+    def follow(self, events: Iterable[Event]) -> list[Outcome]:
+        """Show every event, and return the outcomes."""
+        from selector.scheduling import Finished, Passed, Started
+
+        outcomes: list[Outcome] = []
+        for event in events:
+            match event:
+                case Started(name):
+                    self._progress.update(
+                        self._bar, description=f"{self._done + 1}/{self._candidates} {name}"
+                    )
+                case Passed(images):
+                    self._progress.advance(self._bar, images)
+                case Finished(outcome, reused):
+                    outcomes.append(outcome)
+                    self._finish(outcome, reused)
+        return outcomes
+
+    def _finish(self, outcome: Outcome, reused: bool) -> None:
+        self._done += 1
+        # A candidate that was skipped or reused made fewer passes than planned.
+        self._progress.update(self._bar, completed=self._done * self._passes_each)
+        if isinstance(outcome, Skipped):
+            what = f"skipped, {outcome.reason}"
+        elif reused:
+            what = "kept from an earlier run"
+        else:
+            cost = outcome.cost
+            seconds = (
+                cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
+            )
+            what = f"measured in {seconds:.1f} s, {cost.forward_passes} image passes"
+        self._console.print(
+            f"{self._done}/{self._candidates} {outcome.name}: {what}", markup=False, highlight=False
+        )

@@ -1,0 +1,147 @@
+"""One run of ``selector rank``: from what the user asked for to the ranking."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from selector import __version__, store
+from selector.attacks import ATTACKS
+from selector.candidates import (
+    Candidate,
+    builtin_zoo,
+    default_registry,
+    from_models,
+    read_registry,
+)
+from selector.devices import choose_device, describe_device
+from selector.errors import UsageError
+from selector.evaluation import Setting, loss_clip, planned_passes, prior_entropy
+from selector.norms import Norm
+from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
+from selector.ranking import OBJECTIVE, choose, rank
+from selector.records import (
+    Evaluation,
+    Outcome,
+    ProtocolRecord,
+    Ranking,
+    Skipped,
+    TaskRecord,
+    ThreatRecord,
+)
+from selector.reports.progress import Display
+from selector.scheduling import Event, evaluate_all, in_background
+from selector.tasks import Task, load_task
+from selector.threat import ThreatModel
+
+_LIBRARIES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", "scipy", "numpy")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; the options of ``selector rank``."""
+
+    task: str
+    registry: Path | None
+    models: tuple[str, ...]
+    demo: bool
+    norm: Norm
+    eps: float
+    image_size: int
+    preset: Preset
+    overrides: Overrides
+    device: str
+    seed: int
+    fresh: bool
+
+
+def run(request: Request, console: Console) -> Ranking:
+    """Measure and rank, with progress on ``console``.
+
+    Raises:
+        UsageError: something asked for does not exist or makes no sense.
+    """
+    threat = ThreatModel(request.norm, request.eps)
+    candidates = _candidates(request)
+    if request.overrides.attack not in ATTACKS:
+        raise UsageError(
+            f"--attack must be one of {', '.join(ATTACKS)}, found {request.overrides.attack!r}."
+        )
+    device = choose_device(request.device)
+    protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
+    task = load_task(
+        request.task, image_size=request.image_size, sizes=protocol.sizes, seed=request.seed
+    )
+    _report_unreadable(task, console)
+    setting = Setting(task, threat, protocol, device)
+
+    def work(emit: Callable[[Event], None]) -> None:
+        evaluate_all(candidates, setting, store.default_path(), fresh=request.fresh, emit=emit)
+
+    with Display(console, len(candidates), planned_passes(setting)) as display:
+        outcomes = display.follow(in_background(work))
+    return _ranking(outcomes, setting, request.seed)
+
+
+def _candidates(request: Request) -> tuple[Candidate, ...]:
+    chosen = from_models(request.models)
+    if request.registry is not None:
+        chosen += read_registry(request.registry)
+    if chosen:
+        return chosen
+    return builtin_zoo() if request.demo else read_registry(default_registry())
+
+
+def _report_unreadable(task: Task, console: Console) -> None:
+    if task.unreadable:
+        console.print(
+            f"{len(task.unreadable)} images cannot be read and are left out:"
+            f" {', '.join(task.unreadable[:3])}{' …' if len(task.unreadable) > 3 else ''}",
+            markup=False,
+            highlight=False,
+        )
+
+
+def _ranking(outcomes: list[Outcome], setting: Setting, seed: int) -> Ranking:
+    ranked = rank([o for o in outcomes if isinstance(o, Evaluation)], seed=seed)
+    task, threat, protocol = setting.task, setting.threat, setting.protocol
+    return Ranking(
+        selector_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        task=TaskRecord(
+            name=task.name,
+            source=task.source,
+            classes=task.classes,
+            image_size=task.image_size,
+            train_images=len(task.train),
+            validation_images=len(task.validation),
+            test_images=len(task.test),
+            prior_entropy=prior_entropy(task),
+            unreadable=task.unreadable,
+            fingerprint=task.fingerprint,
+        ),
+        threat=ThreatRecord(norm=threat.norm, eps=threat.eps),
+        protocol=ProtocolRecord(
+            version=PROTOCOL_VERSION,
+            preset=protocol.preset,
+            attack=protocol.attack,
+            restarts=protocol.restarts,
+            steps=protocol.steps,
+            loss_clip=loss_clip(len(task.classes)),
+            rho=RHO,
+            seed=protocol.seed,
+        ),
+        device=describe_device(setting.device),
+        versions={name: version(name) for name in _LIBRARIES},
+        objective=OBJECTIVE,
+        choice=choose(ranked, str(threat)),
+        ranking=ranked,
+        skipped=tuple(o for o in outcomes if isinstance(o, Skipped)),
+    )

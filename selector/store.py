@@ -1,0 +1,66 @@
+"""Measurements kept by what they depend on, so that the same command continues where it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import ValidationError
+
+from selector.records import SCHEMA_VERSION, Evaluation
+
+
+def default_path() -> Path:
+    """The store of this user; ``SELECTOR_CACHE`` names another folder for it."""
+    folder = os.environ.get("SELECTOR_CACHE") or platformdirs.user_cache_path("selector")
+    return Path(folder) / "measurements.sqlite"
+
+
+def content_key(parts: dict[str, Any]) -> str:
+    """sha256 of everything a measurement depends on; equal contents give equal keys."""
+    text = json.dumps({"schema": SCHEMA_VERSION, **parts}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Store:
+    """Evaluations by content key, in one SQLite file; every write is complete or absent."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path, timeout=30)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        with self._connection:
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS evaluations"
+                " (key TEXT PRIMARY KEY, created TEXT DEFAULT CURRENT_TIMESTAMP, document TEXT)"
+            )
+
+    def get(self, key: str) -> Evaluation | None:
+        """The evaluation kept under ``key``; None where there is none that still fits."""
+        row = self._connection.execute(
+            "SELECT document FROM evaluations WHERE key = ?", (key,)
+        ).fetchone()
+        if row is None:
+            return None
+        try:
+            return Evaluation.model_validate_json(row[0])
+        except ValidationError:
+            # Written by another version of the record; measuring again replaces it.
+            return None
+
+    def put(self, key: str, evaluation: Evaluation) -> None:
+        """Keep an evaluation, replacing an older one."""
+        with self._connection:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO evaluations (key, document) VALUES (?, ?)",
+                (key, evaluation.model_dump_json()),
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()

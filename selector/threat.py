@@ -1,0 +1,85 @@
+"""The threat model: which perturbed images count as the same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selector.errors import UsageError
+from selector.norms import NORMS, Norm, format_threat
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """All images within ``eps`` of an image in ``norm``, and inside the box [0,1].
+
+    Args:
+        norm: ``linf`` or ``l2``, over all values of one image.
+        eps: radius in pixel units of [0,1]; 0 < eps, and eps <= 1 for linf.
+    """
+
+    norm: Norm
+    eps: float
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise UsageError(f"--norm must be one of {', '.join(NORMS)}, found {self.norm!r}.")
+        if not 0 < self.eps < float("inf"):
+            raise UsageError(f"--eps must be a finite number above 0, found {self.eps:g}.")
+        if self.norm == "linf" and self.eps > 1:
+            raise UsageError(
+                f"--eps must be at most 1 for linf, since pixels lie in [0,1]; found {self.eps:g}.",
+                hint=f"For 8-bit pixel steps write --eps {self.eps:g}/255.",
+            )
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Bring ``x_adv`` (n,3,h,w) back into the threat set of ``x`` (n,3,h,w), itself in [0,1].
+
+        For l2 this scales into the ball and then clips to the box; clipping moves every value
+        towards ``x``, so the result lies in both (it is not the nearest such point).
+        """
+        if self.norm == "linf":
+            x_adv = torch.minimum(torch.maximum(x_adv, x - self.eps), x + self.eps)
+        else:
+            delta = x_adv - x
+            length = _lengths(delta)
+            x_adv = torch.where(length > self.eps, x + delta * (self.eps / length), x_adv)
+        return x_adv.clamp(0, 1)
+
+    def random_start(self, x: Tensor, seeds: Sequence[int]) -> Tensor:
+        """One random point of the threat set per image of ``x`` (n,3,h,w).
+
+        Uniform in the ball before the box is applied. Every image has its own seed, so that a
+        result does not depend on how images are batched.
+        """
+        delta = torch.empty_like(x)
+        for row, seed in zip(delta, seeds, strict=True):
+            generator = torch.Generator(device=x.device).manual_seed(seed)
+            if self.norm == "linf":
+                row.uniform_(-self.eps, self.eps, generator=generator)
+            else:
+                row.normal_(generator=generator)
+                share = torch.rand((), generator=generator, device=x.device)
+                row.mul_(self.eps * share ** (1 / row.numel()) / row.norm().clamp_min(1e-12))
+        return self.project(x + delta, x)
+
+    def steepest_step(self, gradient: Tensor) -> Tensor:
+        """The direction of unit ``norm`` per image that raises the objective fastest.
+
+        An image whose gradient (n,3,h,w) is zero gets a zero direction.
+        """
+        if self.norm == "linf":
+            return gradient.sign()
+        return gradient / _lengths(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+
+    def __str__(self) -> str:
+        return format_threat(self.norm, self.eps)
+
+
+def _lengths(delta: Tensor) -> Tensor:
+    """Euclidean length per image, shaped (n,1,1,1)."""
+    lengths: Tensor = torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
+    return lengths
