@@ -22,6 +22,7 @@ from huggingface_hub.errors import XetDownloadError
 
 from selector import hub
 from selector.errors import CandidateError, HubError, HubUnavailable
+from selector.hub import client
 
 fake_hub, hub_cache, waits = fixtures.fake_hub, fixtures.hub_cache, fixtures.waits
 
@@ -59,7 +60,7 @@ def child(fake_hub: FakeHub, hub_cache: Path, commit: str) -> subprocess.Popen[s
     """Another process that fetches into the same cache and prints the folder."""
     script = f"from selector import hub; print(hub.fetch({REPO!r}, {commit!r}).directory)"
     environment = os.environ | fake_hub.environment(hub_cache.parent)
-    root = Path(hub.__file__).parents[1]
+    root = Path(hub.__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=root,
@@ -417,14 +418,14 @@ def test_altered_in_the_cache_and_offline(
     assert failure(revision=commit).code == "altered"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     fake_hub.fault("head", status=503, times=1)
-    monkeypatch.setattr(hub, "_sleep", lambda seconds: None)
+    monkeypatch.setattr(client, "_sleep", lambda seconds: None)
     assert hub.fetch(REPO, commit).files[1].sha256 == sha256(WEIGHTS)
 
 
 def test_long_calls_are_not_repeated(
     fake_hub: FakeHub, commit: str, waits: fixtures.Waits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "_PATIENCE", -1.0)
+    monkeypatch.setattr(client, "_PATIENCE", -1.0)
     fake_hub.fault("info", status=503)
     assert failure().code == "hub_unavailable"
     assert (len(fake_hub.asked("info")), waits) == (1, [])
@@ -444,8 +445,8 @@ def test_never_answers(
     waits: fixtures.Waits,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub, "_TIMEOUT", 0.05)
-    monkeypatch.setattr(hub, "_WAITS", (0.0,))
+    monkeypatch.setattr(client, "_TIMEOUT", 0.05)
+    monkeypatch.setattr(client, "_WAITS", (0.0,))
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
         monkeypatch.setattr(constants, name, 0.05)
     fake_hub.fault(step, status=0)

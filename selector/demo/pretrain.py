@@ -16,7 +16,6 @@ import hashlib
 import io
 import json
 import multiprocessing
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -38,11 +37,8 @@ from selector.threat import ThreatModel
 
 TRAIN_FILE, TEST_FILE = "train.parquet", "test.parquet"
 CLASSES, SIDE = 10, 32
-SEED = 0
-BATCH = 128
-CROP_PADDING = 4
-WEIGHT_DECAY = 0.02
-WARMUP_SHARE = 0.2
+SEED, BATCH, CROP_PADDING = 0, 128, 4
+WEIGHT_DECAY, WARMUP_SHARE = 0.02, 0.2
 TRAIN_STEPS, TEST_STEPS, TEST_IMAGES = 2, 20, 1000
 TEST_THREAT = ThreatModel("linf", 4 / 255)
 RANDOM, ORDINARY, ROBUST_EPS = "random", "cifar10", {f"cifar10_linf_{k}": k for k in (2, 4, 8)}
@@ -62,7 +58,7 @@ class Architecture:
 ARCHITECTURES = {
     "tiny_resnet": Architecture(
         "resnet10t",
-        {"channels": [16, 32, 48, 48], "stem_width": 8, "stem_type": "deep"},
+        {"channels": [16, 32, 40, 48], "stem_width": 8, "stem_type": "deep"},
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
         learning_rate=4e-3,
@@ -70,8 +66,8 @@ ARCHITECTURES = {
     "tiny_vit": Architecture(
         "vit_tiny_patch16_224",
         # patch_size 4 costs four times as much and its probe on the digits is no better.
-        {"img_size": SIDE, "patch_size": 8, "embed_dim": 48}
-        | {"depth": 4, "num_heads": 2, "mlp_ratio": 2},
+        {"img_size": SIDE, "patch_size": 8, "embed_dim": 64}
+        | {"depth": 3, "num_heads": 2, "mlp_ratio": 1.5},
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         learning_rate=3e-3,
@@ -175,7 +171,6 @@ def save(model: Any, shape: Architecture, tag: str, folder: Path) -> None:
             "mean": shape.mean,
             "std": shape.std,
             "num_classes": CLASSES,
-            "pool_size": None,
             "first_conv": model.pretrained_cfg["first_conv"],
             "classifier": model.pretrained_cfg["classifier"],
         },
@@ -209,13 +204,12 @@ def build(label: str, tag: str, args: argparse.Namespace) -> dict[str, Any]:
         "source_accuracy": round(clean_hits.float().mean().item(), 3),
         "source_attacked_accuracy": round(attacked_hits.float().mean().item(), 3),
         "train_seconds": seconds,
-        "sha256": {file.name: sha256(file) for file in sorted(folder.iterdir())},
+        "sha256": _sha256(folder, "config.json", "model.safetensors"),
     }
 
 
-def sha256(file: Path) -> str:
-    """Hex digest of one file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _sha256(folder: Path, *names: str) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -241,17 +235,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"{parser.prog} --cifar10 DIR --out DIR --epochs {args.epochs}",
         "data": "CIFAR-10 (Krizhevsky 2009) as parquet with JPEG-encoded images",
-        "data_sha256": {name: sha256(args.cifar10 / name) for name in (TRAIN_FILE, TEST_FILE)},
+        "data_sha256": _sha256(args.cifar10, TRAIN_FILE, TEST_FILE),
         "seed": SEED,
         "epochs": args.epochs,
         "source_test": f"first {TEST_IMAGES} test images, PGD-{TEST_STEPS} at {TEST_THREAT}",
-        "versions": {"python": platform.python_version()}
-        | {package: version(package) for package in ("torch", "timm", "numpy")},
-        "license": "apache-2.0",
+        "versions": {name: version(name) for name in ("torch", "timm", "numpy")},
         "models": models,
     }
-    text = json.dumps(provenance, indent=2) + "\n"
-    (args.out / "PROVENANCE.json").write_text(text, encoding="utf-8")
+    (args.out / "PROVENANCE.json").write_text(json.dumps(provenance, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     noted = Waits()
     monkeypatch.setattr("huggingface_hub.utils._http.time", noted)
     monkeypatch.setattr("huggingface_hub.file_download.time", noted)
-    monkeypatch.setattr("selector.hub._sleep", noted.sleep)
+    monkeypatch.setattr("selector.hub.client._sleep", noted.sleep)
     return noted
 
 

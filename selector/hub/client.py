@@ -1,0 +1,131 @@
+"""Call the Hub client safely: time limits, retries in one place, coded errors, no secrets."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import httpx2
+from huggingface_hub import HfApi, constants, set_client_factory
+from huggingface_hub import errors as hf
+from huggingface_hub.utils._http import hf_request_event_hook
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from selector.errors import CandidateError, HubError, HubUnavailable
+from selector.hub.failures import MESSAGES, asked_wait, code_of, reason_of, root_cause, site
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_SECRET = re.compile(r"(https?://[^\s?]+\?|Bearer )\S+")
+
+_WAITS = (1.0, 2.0, 4.0)
+_LONGEST_WAIT = 300  # the Hub counts requests in windows of five minutes
+_PATIENCE = 30.0  # a call that took this many seconds has been retried by the client itself
+_TIMEOUT = 20.0
+_sleep: Callable[[float], None] = time.sleep
+
+_prepared = False
+_preparing = threading.Lock()
+_T = TypeVar("_T")
+
+_NO_CONFIG = "no_config", "The layout must be timm's: config.json and model.safetensors."
+_NO_SAFETENSORS = (
+    "no_safetensors",
+    "Pickle formats (.bin, .pth, .ckpt) are not loaded, since loading one can run any code:"
+    " convert the weights to safetensors and name the folder as local-dir:PATH.",
+)
+
+
+def attempt(
+    call: Callable[[], _T], repo_id: str, revision: str | None, name: str | None = None
+) -> _T:
+    """Call the client, again while that may help, and turn its failure into one of ours."""
+    _prepare()
+    waits = iter(_WAITS)
+    while True:
+        began = time.monotonic()
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - what the client raises has no common base
+            # The client retries some requests itself, for long; others not at all.
+            given_up = isinstance(error, hf.LocalEntryNotFoundError)
+            given_up |= time.monotonic() - began > _PATIENCE
+            cause = root_cause(error)
+        code = code_of(cause)
+        asked, wait = asked_wait(cause), next(waits, None)
+        if code != "hub_unavailable" or given_up or wait is None or asked > _LONGEST_WAIT:
+            break
+        _sleep(max(wait, asked))
+    # Outside the handler, so that the cause is not chained: the client's texts hold signed URLs
+    # and, where a token is malformed, the token.
+    if code == "no_file" and name and revision:
+        raise missing(HubError, name, f"{site()}/{repo_id}", _listing(repo_id, revision))
+    code = "unexpected" if code == "no_file" else code
+    message, hint = (
+        text.format(
+            what=f"{name} of {repo_id}" if name else repo_id,
+            repo=repo_id,
+            revision=revision or "its default branch",
+            site=site(),
+            cache=constants.HF_HUB_CACHE,
+            reason=reason_of(cause),
+        )
+        for text in MESSAGES[code]
+    )
+    raise (HubUnavailable if code == "hub_unavailable" else HubError)(code, message, hint=hint)
+
+
+def missing(
+    kind: type[CandidateError], name: str, place: str, there: Iterable[str]
+) -> CandidateError:
+    """The error that a place lacks one of the two files."""
+    shown = ["".join(c if c.isprintable() else "?" for c in file) for file in sorted(there)]
+    listed = ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") or "nothing to be seen"
+    code, hint = _NO_CONFIG if name == CONFIG else _NO_SAFETENSORS
+    return kind(code, f"{place} must hold {name}; it holds {listed}.", hint=hint)
+
+
+def _listing(repo_id: str, commit: str) -> list[str]:
+    try:
+        return HfApi(library_name="selector").list_repo_files(repo_id, revision=commit)
+    except Exception:  # noqa: BLE001 - it only makes a message clearer
+        return []
+
+
+def _prepare() -> None:
+    """Set up the Hub client, once in a process, before its first request."""
+    global _prepared
+    with _preparing:
+        if _prepared:
+            return
+        set_client_factory(
+            lambda: httpx2.Client(
+                event_hooks={"request": [hf_request_event_hook, _limit_time]},
+                follow_redirects=True,
+                timeout=None,
+            )
+        )
+        if constants.HF_HUB_DISABLE_PROGRESS_BARS is not False:
+            disable_progress_bars()
+        # They write whole addresses, and that of the storage is signed: whoever has it may read.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
+        for writer in ("file_download", "hf_api", "utils._http"):
+            logging.getLogger(f"huggingface_hub.{writer}").addFilter(_without_secrets)
+        _prepared = True
+
+
+def _limit_time(request: httpx2.Request) -> None:
+    """Give a request the time limits it lacks: the client waits for ever, or for minutes."""
+    longest = max(_TIMEOUT, constants.HF_HUB_ETAG_TIMEOUT, constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    limits = request.extensions["timeout"]
+    request.extensions["timeout"] = {
+        kind: longest if limit is None else min(limit, longest) for kind, limit in limits.items()
+    }
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = _SECRET.sub(r"\1...", record.getMessage()), ()
+    return True
