@@ -29,7 +29,7 @@ class Ascent:
     Attributes:
         x: best point found per image (n,3,h,w), inside the threat set.
         value: objective there (n,).
-        rising: (n,) bool, the last quarter of the steps brought more than 5 % of all that was gained.
+        rising: (n,) bool, the last quarter of the steps brought more than 5 % of the gain.
         stuck: (n,) bool, the gradient was zero at some iterate, so the ascent could not move.
     """
 

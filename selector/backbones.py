@@ -93,7 +93,7 @@ def load_backbone(directory: Path, device: torch.device) -> Backbone:
             architecture is unknown, a weight is not finite, or the preprocessing is impossible.
     """
     check_files(directory)
-    _check_config(directory / CONFIG_FILE)
+    config = _read_config(directory / CONFIG_FILE)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -112,8 +112,8 @@ def load_backbone(directory: Path, device: torch.device) -> Backbone:
     _, height, width = preprocessing["input_size"]
     backbone = Backbone(
         network,
-        architecture=network.pretrained_cfg["architecture"],
-        license=network.pretrained_cfg.get("license"),
+        architecture=config["architecture"],
+        license=config.get("pretrained_cfg", {}).get("license"),
         mean=preprocessing["mean"],
         std=preprocessing["std"],
         input_size=(height, width),
@@ -144,7 +144,7 @@ def check_files(directory: Path) -> None:
         )
 
 
-def _check_config(path: Path) -> None:
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         architecture = config["architecture"]
@@ -168,6 +168,7 @@ def _check_config(path: Path) -> None:
             f"{CONFIG_FILE} gives num_classes {declared} and pretrained_cfg.num_classes"
             f" {pretrained}; they must agree.",
         )
+    return config
 
 
 def _check_finite(network: nn.Module) -> None:

@@ -25,7 +25,8 @@ def choose_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
-            f"--device must name a device of this machine, found {name!r}: {str(error).splitlines()[0]}",
+            f"--device must name a device of this machine, found {name!r}:"
+            f" {str(error).splitlines()[0]}",
             hint="Try --device auto or --device cpu.",
         ) from None
     return device

@@ -51,5 +51,5 @@ class HubError(CandidateError):
     """The Hub did not give what was asked for: unknown, gated, altered."""
 
 
-class HubUnavailable(HubError):
+class HubUnavailable(HubError):  # noqa: N818 - a state of the Hub, said as one
     """The Hub or the network is down; the same command may succeed later."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from selector import bounds, intervals
+from selector import bounds
 from selector.attacks import ATTACKS
 from selector.backbones import Backbone, load_backbone
+from selector.diagnostics import diagnose
 from selector.errors import CandidateError
 from selector.heads import (
     ChosenHead,
@@ -26,24 +25,13 @@ from selector.heads import (
     task_projection,
 )
 from selector.preflight import check_backbone
-from selector.protocol import CLIP_IN_LOG_K, RHO, Protocol
-from selector.records import (
-    Cost,
-    Diagnostics,
-    EstimatedRobustness,
-    Evaluation,
-    Flag,
-    HeadReport,
-    PerImage,
-    Provenance,
-    Sensitivity,
-)
+from selector.protocol import Protocol
+from selector.records import Cost, Diagnostics, Evaluation, Provenance
 from selector.sensitivity import (
     BatchSize,
     Budget,
     Images,
     Pool,
-    Search,
     displacement,
     displacement_aim,
     extract,
@@ -52,15 +40,10 @@ from selector.sensitivity import (
     noise_control,
     search,
 )
-from selector.tasks import Split, Task
+from selector.summary import Measured, summarise
+from selector.tasks import Task
+from selector.tasks.decoding import Split
 from selector.threat import ThreatModel
-
-# After-flags: shares of the test images beyond which a row carries a warning.
-MASKING_SHARE = 0.05
-RISING_SHARE = 0.25
-COLLAPSED_RANK = 2.0
-NOISE_MARGIN = 1.01
-MASKED = "masked_gradients"
 
 # Images per pass start from this many input pixels, and shrink when memory runs out.
 _PIXELS_PER_BATCH = {"cpu": 32 * 224 * 224, "cuda": 256 * 224 * 224, "mps": 64 * 224 * 224}
@@ -132,18 +115,6 @@ class _Run:
         return Labelled.clean(extract(self.images(split)), split.labels.to(self.setting.device))
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Everything the reports are computed from; tensors on the device."""
-
-    test: Labelled
-    pool: Pool
-    projection: Tensor
-    probe: ChosenHead
-    bound_optimal: ChosenHead
-    diagnostics: Diagnostics
-
-
 def planned_passes(setting: Setting) -> int:
     """Forward passes that one candidate takes, in images, for progress displays."""
     protocol, task = setting.protocol, setting.task
@@ -173,7 +144,13 @@ def evaluate(
             run = _load(prepared, setting, watch)
         run.backbone.passes.on_pass = on_pass
         measured = _measure(run)
-        return _report(prepared, run, measured)
+        return Evaluation(
+            name=prepared.name,
+            model=prepared.model,
+            provenance=prepared.describe(run.backbone, measured.test.features.shape[1]),
+            cost=_cost(run),
+            **dict(summarise(measured, prior_entropy(setting.task))),
+        )
 
 
 def _load(prepared: Prepared, setting: Setting, watch: Stopwatch) -> _Run:
@@ -186,7 +163,7 @@ def _load(prepared: Prepared, setting: Setting, watch: Stopwatch) -> _Run:
     return _Run(backbone, setting, batch, watch)
 
 
-def _measure(run: _Run) -> _Measured:
+def _measure(run: _Run) -> Measured:
     task, classes = run.setting.task, len(run.setting.task.classes)
     with run.watch.stage("features"):
         train, validation, test = map(run.clean, (task.train, task.validation, task.test))
@@ -199,7 +176,7 @@ def _measure(run: _Run) -> _Measured:
         bound_optimal = _bound_optimal(train, validation, reach, projection, classes)
     with run.watch.stage("attack"):
         pool, diagnostics = _attack(run, test, projection, (probe.head, bound_optimal.head))
-    return _Measured(test, pool, projection, probe, bound_optimal, diagnostics)
+    return Measured(test, pool, projection, probe, bound_optimal, diagnostics)
 
 
 def _reach(run: _Run, validation: Labelled, projection: Tensor) -> Tensor:
@@ -243,100 +220,7 @@ def _attack(
     pool = Pool(
         test.features, (on_g.features, on_task.features, *(s.features for s in on_heads), noise)
     )
-    return pool, _diagnose(on_g, test.features, noise)
-
-
-def _diagnose(on_g: Search, clean: Tensor, noise: Tensor) -> Diagnostics:
-    attained = displacement(on_g.features, clean)
-    by_noise = displacement(noise, clean)
-    restarts = on_g.restart_values.double().sqrt()
-    best = restarts.amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
-    return Diagnostics(
-        restart_spread=((best - restarts.mean(dim=0)) / best).mean().item(),
-        still_rising=on_g.rising.double().mean().item(),
-        zero_gradient=on_g.stuck.double().mean().item(),
-        noise_ratio=(by_noise.mean() / attained.mean().clamp_min(1e-300)).item(),
-        noise_wins=(by_noise > attained * NOISE_MARGIN).double().mean().item(),
-        effective_rank=_effective_rank(clean),
-    )
-
-
-def _report(prepared: Prepared, run: _Run, measured: _Measured) -> Evaluation:
-    test, head = measured.test, measured.bound_optimal.head
-    s_g = measured.pool.displacement()
-    s_task = measured.pool.displacement(measured.projection)
-    logits = head(test.features)
-    probe = _report_head(measured, measured.probe, s_g, s_task)
-    bound_optimal = _report_head(measured, measured.bound_optimal, s_g, s_task)
-    robust = bounds.criterion_holds(logits, head.weight, test.labels, s_task)
-    losses = bounds.worst_case_losses(logits, head.weight, test.labels, s_task)
-    passes, seconds = run.backbone.passes, run.watch.seconds
-    return Evaluation(
-        name=prepared.name,
-        model=prepared.model,
-        provenance=prepared.describe(run.backbone, test.features.shape[1]),
-        probe=probe,
-        bound_optimal=bound_optimal,
-        vacuous=bound_optimal.validation_loss >= prior_entropy(run.setting.task),
-        sensitivity=_sensitivity(s_g, test.features),
-        task_sensitivity=_sensitivity(s_task, test.features @ measured.projection.float().T),
-        diagnostics=measured.diagnostics,
-        warnings=flags(measured.diagnostics, probe, test.labels),
-        cost=Cost(
-            forward_passes=passes.forward,
-            backward_passes=passes.backward,
-            batch_size=run.batch.value,
-            seconds_load=seconds["load"],
-            seconds_features=seconds["features"],
-            seconds_attack=seconds["attack"],
-            seconds_heads=seconds["heads"],
-        ),
-        per_image=PerImage(
-            clean_correct=_as_tuple(measured.probe.head(test.features).argmax(1) == test.labels),
-            robust_correct=_as_tuple(robust),
-            attacked_correct=_as_tuple(measured.pool.always_correct(head, test.labels)),
-            worst_case_loss=_as_tuple(losses),
-        ),
-    )
-
-
-def _report_head(
-    measured: _Measured, chosen: ChosenHead, s_g: Tensor, s_task: Tensor
-) -> HeadReport:
-    head, labels, features = chosen.head, measured.test.labels, measured.test.features
-    logits = head(features)
-    return HeadReport(
-        l2=chosen.l2,
-        radius_scale=chosen.radius_scale,
-        validation_loss=chosen.validation_loss,
-        clean_accuracy=intervals.proportion(logits.argmax(dim=1) == labels),
-        clean_loss=intervals.mean(bounds.cross_entropy(logits, labels)),
-        attacked_accuracy=intervals.proportion(measured.pool.always_correct(head, labels)),
-        attacked_loss=intervals.mean(measured.pool.worst_losses(head, labels)),
-        on_representation=_estimate(logits, head, labels, s_g),
-        on_task=_estimate(logits, head, labels, s_task),
-    )
-
-
-def _estimate(logits: Tensor, head: LinearHead, labels: Tensor, s: Tensor) -> EstimatedRobustness:
-    """The theorems, fed with attained displacements ``s`` (n,)."""
-    weight = head.weight
-    return EstimatedRobustness(
-        estimated_robust_accuracy=intervals.proportion(
-            bounds.criterion_holds(logits, weight, labels, s)
-        ),
-        estimated_theorem1_loss=bounds.theorem1_loss(
-            bounds.cross_entropy(logits, labels),
-            weight,
-            s,
-            clip=loss_clip(logits.shape[1]),
-            rho=RHO,
-        ),
-        estimated_margin_loss=intervals.mean(bounds.margin_losses(logits, weight, labels, s)),
-        estimated_worst_case_loss=intervals.mean(
-            bounds.worst_case_losses(logits, weight, labels, s)
-        ),
-    )
+    return pool, diagnose(on_g, test.features, noise)
 
 
 def prior_entropy(task: Task) -> float:
@@ -344,65 +228,17 @@ def prior_entropy(task: Task) -> float:
     return bounds.prior_entropy(task.train.labels, len(task.classes))
 
 
-def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[Flag, ...]:
-    """Reasons to read a row with care, from what was measured."""
-    chance = torch.bincount(labels).max().item() / len(labels)
-    found = []
-    if diagnostics.noise_wins > MASKING_SHARE or diagnostics.zero_gradient > MASKING_SHARE:
-        found.append(
-            Flag(
-                code=MASKED,
-                message=f"random noise moved {diagnostics.noise_wins:.0%} of the images farther than"
-                f" the attack and the gradient vanished for {diagnostics.zero_gradient:.0%}: the"
-                " estimates flatter this backbone, so it ranks below all others",
-            )
-        )
-    if diagnostics.still_rising > RISING_SHARE:
-        found.append(
-            Flag(
-                code="still_rising",
-                message=f"the attack was still gaining on {diagnostics.still_rising:.0%} of the"
-                " images; more --steps would lower the estimates",
-            )
-        )
-    if diagnostics.effective_rank < COLLAPSED_RANK:
-        found.append(
-            Flag(
-                code="collapsed_features",
-                message=f"features vary in {diagnostics.effective_rank:.1f} directions only",
-            )
-        )
-    if probe.clean_accuracy.low <= chance:
-        found.append(
-            Flag(
-                code="at_chance",
-                message=f"the probe's accuracy, {probe.clean_accuracy.value:.3f}, cannot be told from"
-                f" always naming the most frequent class, {chance:.3f}",
-            )
-        )
-    return tuple(found)
-
-
-def _sensitivity(s: Tensor, features: Tensor) -> Sensitivity:
-    # Mean pairwise distance over a fixed thousand images at most: n^2 memory otherwise.
-    spread = torch.nn.functional.pdist(features[:1000].double()).mean().clamp_min(1e-300)
-    return Sensitivity(mean=intervals.mean(s), relative=(s.mean() / spread).item())
-
-
-def _effective_rank(features: Tensor) -> float:
-    """exp of the entropy of the normalised covariance spectrum (Roy and Vetterli 2007)."""
-    centred = features.double() - features.double().mean(dim=0)
-    energy = torch.linalg.svdvals(centred).square()
-    return float(torch.special.entr(energy / energy.sum()).sum().exp())
-
-
-def loss_clip(classes: int) -> float:
-    """What the loss is clipped at for Theorem 1, in nats."""
-    return CLIP_IN_LOG_K * math.log(classes)
-
-
-def _as_tuple(values: Tensor) -> tuple[Any, ...]:
-    return tuple(values.tolist())
+def _cost(run: _Run) -> Cost:
+    passes, seconds = run.backbone.passes, run.watch.seconds
+    return Cost(
+        forward_passes=passes.forward,
+        backward_passes=passes.backward,
+        batch_size=run.batch.value,
+        seconds_load=seconds["load"],
+        seconds_features=seconds["features"],
+        seconds_attack=seconds["attack"],
+        seconds_heads=seconds["heads"],
+    )
 
 
 @contextmanager

@@ -146,12 +146,9 @@ class PerImage(Record):
     worst_case_loss: Annotated[tuple[float, ...], Field(description="bound-optimal head, A∘g")]
 
 
-class Evaluation(Record):
-    """One candidate on one task."""
+class Findings(Record):
+    """All numbers of one candidate on one task."""
 
-    name: str
-    model: Annotated[str, Field(description="hf-hub:owner/name@commit or local-dir:PATH")]
-    provenance: Provenance
     probe: Annotated[HeadReport, Field(description="ordinary linear probe")]
     bound_optimal: Annotated[HeadReport, Field(description="head fitted to the worst-case loss")]
     vacuous: Annotated[
@@ -162,8 +159,16 @@ class Evaluation(Record):
     task_sensitivity: Annotated[Sensitivity, Field(description="on A∘g: for this task")]
     diagnostics: Diagnostics
     warnings: tuple[Flag, ...]
-    cost: Cost
     per_image: PerImage
+
+
+class Evaluation(Findings):
+    """One candidate on one task."""
+
+    name: str
+    model: Annotated[str, Field(description="hf-hub:owner/name@commit or local-dir:PATH")]
+    provenance: Provenance
+    cost: Cost
 
 
 class Skipped(Record):

@@ -22,7 +22,7 @@ from selector.candidates import (
 )
 from selector.devices import choose_device, describe_device
 from selector.errors import UsageError
-from selector.evaluation import Setting, loss_clip, planned_passes, prior_entropy
+from selector.evaluation import Setting, planned_passes, prior_entropy
 from selector.norms import Norm
 from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
 from selector.ranking import OBJECTIVE, choose, rank
@@ -37,6 +37,7 @@ from selector.records import (
 )
 from selector.reports.progress import Display
 from selector.scheduling import Event, evaluate_all, in_background
+from selector.summary import loss_clip
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 

@@ -17,7 +17,7 @@ def init_script(shell: Shell) -> str:
 
     fish does not reserve the word, so there it is completion alone.
     """
-    from typer.completion import get_completion_script
+    from typer._completion_shared import get_completion_script
 
     scripts = [
         get_completion_script(prog_name=name, complete_var=f"_{name.upper()}_COMPLETE", shell=shell)

@@ -1,0 +1,97 @@
+"""Tasks from folders of images: DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from selector.errors import UsageError
+from selector.tasks.listing import HELD_OUT, Example, Listing, divide
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+TRAIN_NAMES = ("train", "training")
+VALIDATION_NAMES = ("validation", "val", "valid")
+TEST_NAMES = ("test",)
+
+
+def list_folder(root: Path, seed: int) -> Listing:
+    if not root.is_dir():
+        raise UsageError(
+            f"--task must name a folder of labelled images, found no folder at {root}.",
+            hint="Expected DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg, or DIR/CLASS/*.jpg.",
+        )
+    parts = {path.name.lower(): path for path in _subfolders(root)}
+    train = _first(parts, TRAIN_NAMES)
+    test = _first(parts, TEST_NAMES)
+    validation = _first(parts, VALIDATION_NAMES)
+    if train is None and (test or validation):
+        raise UsageError(f"--task {root} has {', '.join(sorted(parts))} but no train folder.")
+    if train is None:
+        classes = _classes(root)
+        kept, held_out = divide(_list_images(root, classes), HELD_OUT, seed)
+        return Listing(root.resolve().name, classes, kept, [], held_out)
+    if test is None:
+        test, validation = validation, None
+    classes = _classes(train)
+    examples = _list_images(train, classes)
+    if test is None:
+        kept, held_out = divide(examples, HELD_OUT, seed)
+        return Listing(root.resolve().name, classes, kept, [], held_out)
+    for part in (test, validation):
+        extra = sorted({path.name for path in _subfolders(part)} - set(classes)) if part else []
+        if extra:
+            raise UsageError(
+                f"--task {root}: {part} has classes that {train.name} lacks: {', '.join(extra)}.",
+                hint="Class folders must have the same names in every part.",
+            )
+    return Listing(
+        name=root.resolve().name,
+        classes=classes,
+        train=examples,
+        validation=_list_images(validation, classes) if validation else [],
+        test=_list_images(test, classes),
+    )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _first(parts: dict[str, Path], names: Sequence[str]) -> Path | None:
+    return next((parts[name] for name in names if name in parts), None)
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    """Names of the class folders, sorted by code point as torchvision and datasets do."""
+    folders = _subfolders(folder)
+    named = tuple(path.name for path in folders if any(map(_is_image, path.iterdir())))
+    if not named and any(_subfolders(path) for path in folders):
+        raise UsageError(
+            f"--task {folder} holds folders of folders ({', '.join(p.name for p in folders[:5])}).",
+            hint="Point --task one level down, at the folder that holds train/ and test/ or the"
+            " class folders.",
+        )
+    if len(named) < 2:
+        found = f"one class ({named[0]})" if named else "no class folder with images"
+        raise UsageError(
+            f"--task needs at least two classes to tell apart, found {found} in {folder}.",
+            hint="Each class is a folder of images: DIR/CLASS/*.jpg.",
+        )
+    return named
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _list_images(folder: Path, classes: Sequence[str]) -> list[Example]:
+    examples: list[Example] = [
+        (path, label)
+        for label, name in enumerate(classes)
+        if (folder / name).is_dir()
+        for path in sorted((folder / name).iterdir())
+        if _is_image(path)
+    ]
+    if not examples:
+        raise UsageError(f"--task: {folder} holds no images.")
+    return examples
