@@ -141,7 +141,7 @@ def rank(
         if output is not None:
             document.check_writable(output)
         if demo:
-            _errors.print(DEMO_NOTICE, highlight=False)
+            _errors.print(DEMO_NOTICE, highlight=False, soft_wrap=True)
         ranking = run(
             Request(
                 task=task or DEMO_TASK,

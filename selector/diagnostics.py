@@ -48,7 +48,7 @@ def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[
             Flag(
                 code=MASKED,
                 message=f"random noise moved {diagnostics.noise_wins:.0%} of the images farther"
-                f" than the attack and the gradient vanished for {diagnostics.zero_gradient:.0%}: the"
+                f" than the attack, the gradient vanished for {diagnostics.zero_gradient:.0%}: the"
                 " estimates flatter this backbone, so it ranks below all others",
             )
         )

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +18,7 @@ from rich.progress import (
 )
 
 from selector.records import Outcome, Skipped
+from selector.reports.table import printable
 
 if TYPE_CHECKING:
     from selector.scheduling import Event
@@ -75,7 +77,10 @@ class Display:
             match event:
                 case Started(name):
                     self._progress.update(
-                        self._bar, description=f"{self._done + 1}/{self._candidates} {name}"
+                        self._bar,
+                        description=escape(
+                            printable(f"{self._done + 1}/{self._candidates} {name}")
+                        ),
                     )
                 case Passed(images):
                     self._progress.advance(self._bar, images)
@@ -99,5 +104,8 @@ class Display:
             )
             what = f"measured in {seconds:.1f} s, {cost.forward_passes} image passes"
         self._console.print(
-            f"{self._done}/{self._candidates} {outcome.name}: {what}", markup=False, highlight=False
+            printable(f"{self._done}/{self._candidates} {outcome.name}: {what}"),
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -16,21 +18,21 @@ WIDTH = 100
 
 def print_table(ranking: Ranking, console: Console) -> None:
     """Print the table, the reasons of what is not in it, and the choice in one sentence."""
-    console.print(Group(*_parts(ranking)), soft_wrap=False)
+    console.print(Group(*_parts(ranking, min(WIDTH, console.width))), markup=False)
 
 
-def _parts(ranking: Ranking) -> list[RenderableType]:
+def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = [_heading(ranking)]
     if ranking.ranking:
-        parts += [_rows(ranking), _legend(ranking)]
+        parts += [_rows(ranking, width), _legend(ranking)]
     if ranking.skipped:
         parts += [Text("\nNot ranked", style="bold"), *map(_skipped, ranking.skipped)]
     notes = [(e, flag) for e in ranking.ranking for flag in e.warnings]
     if notes:
         parts.append(Text("\nRead with care", style="bold"))
-        parts += [Text(f"  {e.name}: {flag.message}.") for e, flag in notes]
+        parts += [Text(f"  {printable(e.name)}: {flag.message}.") for e, flag in notes]
     if ranking.choice:
-        parts.append(Text(f"\n{ranking.choice.sentence}", style="bold"))
+        parts.append(Text(f"\n{printable(ranking.choice.sentence)}", style="bold"))
     return parts
 
 
@@ -46,37 +48,34 @@ def _heading(ranking: Ranking) -> Text:
     )
 
 
-def _rows(ranking: Ranking) -> Table:
-    table = Table(width=WIDTH, pad_edge=False, header_style="bold")
+def _rows(ranking: Ranking, width: int) -> Table:
+    table = Table(width=width, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("backbone", ratio=1, overflow="fold")
-    table.add_column("robust est.\n(95 %)", justify="right", no_wrap=True)
+    table.add_column("robust est. %\n(95 % interval)", justify="right", no_wrap=True)
     table.add_column("with-\nstood", justify="right", no_wrap=True)
     table.add_column("clean", justify="right", no_wrap=True)
     table.add_column("loss\nbound", justify="right", no_wrap=True)
-    table.add_column("usual probe\nclean withst.", justify="right", no_wrap=True)
+    table.add_column("usual probe:\nclean withst.", justify="right", no_wrap=True)
     table.add_column("ranks", justify="center", no_wrap=True)
-    group = 1
-    for e in ranking.ranking:
-        if e.group != group:
-            table.add_section()
-            group = e.group
-        table.add_row(*_row(e), style="dim" if tier(e) else None)
+    for e, following in zip_longest(ranking.ranking, ranking.ranking[1:]):
+        ends_group = following is not None and following.group != e.group
+        table.add_row(*_row(e), style="dim" if tier(e) else None, end_section=ends_group)
     return table
 
 
 def _row(e: RankedEvaluation) -> tuple[str, ...]:
     head = e.bound_optimal
     robust = head.on_task.estimated_robust_accuracy
+    bound = f"{head.on_task.estimated_worst_case_loss.value:.2f}"
     low, high = e.rank_interval
-    marks = {0: "", 1: " (vacuous)", 2: " (masked)"}[tier(e)]
     return (
         str(e.rank),
-        escape(e.name) + marks,
-        f"{_share(robust)} ({100 * robust.low:2.0f}-{100 * robust.high:2.0f})",
+        escape(printable(e.name)),
+        f"{_share(robust)} ({100 * robust.low:3.0f}-{100 * robust.high:3.0f})",
         _share(head.attacked_accuracy),
         _share(head.clean_accuracy),
-        f"{head.on_task.estimated_worst_case_loss.value:.2f}",
+        {0: bound, 1: "vacuous", 2: "masked"}[tier(e)],
         f"{_share(e.probe.clean_accuracy)}  {_share(e.probe.attacked_accuracy)}",
         f"{low}" if low == high else f"{low}-{high}",
     )
@@ -87,17 +86,23 @@ def _share(estimate: Estimate) -> str:
 
 
 def _legend(ranking: Ranking) -> Text:
+    nothing = f"{ranking.task.prior_entropy:.2f}"
     return Text(
-        "robust est.: % of test images whose decision should hold at this threat (Theorem 2, fed with"
-        " attained\ndisplacements: an estimate, not a certificate). withstood: % right after every"
-        " attack, an upper\nestimate. Both, clean and loss bound are of the bound-optimal head; a bound"
-        f" of {ranking.task.prior_entropy:.2f} nats says nothing\n(vacuous). Lines part groups that"
-        " can be told apart; ranks: 95 % over resampled test images.",
+        "robust est.: share of test images whose decision should hold under the threat (Theorem 2),"
+        " fed with the displacement that attacks attained: an estimate, not a certificate."
+        " withstood: share still right after every attack, an upper estimate."
+        f" loss bound: estimated, in nats; from {nothing} on it says nothing (vacuous)."
+        " These and clean are of the bound-optimal head; on the right, a usual linear probe."
+        " Lines part groups that can be told apart; ranks: 95 % of ranks over resampled images.",
         style="dim",
     )
 
 
 def _skipped(skipped: Skipped) -> Text:
-    return Text.assemble(
-        (f"  {skipped.name}", "bold"), f" [{skipped.code}] {skipped.reason} {skipped.hint}".rstrip()
-    )
+    reason = f" [{skipped.code}] {skipped.reason} {skipped.hint}".rstrip()
+    return Text.assemble((f"  {printable(skipped.name)}", "bold"), printable(reason))
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters: names come from the Hub and from other disks."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -87,6 +87,8 @@ def load_task(spec: str, *, image_size: int, sizes: Sizes, seed: int) -> Task:
         unreadable=tuple(unreadable),
         fingerprint=_fingerprint(listing.classes, (train, validation, test)),
     )
+
+
 def _fingerprint(classes: Sequence[str], splits: Sequence[Split]) -> str:
     digest = hashlib.sha256("\0".join(classes).encode())
     for split in splits:

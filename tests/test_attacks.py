@@ -1,0 +1,472 @@
+"""Every attack has every property, and reaches what can be computed exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from conftest import DEVICES, SHAPE, SIZE, LinearBackbone, grey, normal
+from torch import Tensor, nn
+
+from selector.attacks import ATTACKS, Ascent, Attack, Objective, _checkpoints, apgd, pgd
+from selector.norms import NORMS, Norm
+from selector.threat import ThreatModel
+
+EPS = 0.1
+
+# A fixed step crosses a flat ball only as far as its steps add up to; on an l2 sphere 2.5 eps of
+# them leave an angle of some ten degrees, whatever their number.
+REACH = {("pgd", "l2"): 0.93}
+
+each_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+each_norm = pytest.mark.parametrize("norm", NORMS)
+
+
+def images(count: int = 4) -> Tensor:
+    """Images (n,3,2,2), many of whose values are on the border of the box."""
+    return (0.5 + 0.5 * normal(count, *SHAPE, seed=1)).clamp(0, 1)
+
+
+def rugged(x: Tensor) -> Tensor:
+    """An objective with many local maxima (n,); a sum per image, so that batching is exact."""
+    waves = torch.linspace(3, 40, SIZE, dtype=x.dtype, device=x.device)
+    flat = x.flatten(1)
+    return ((flat * waves).sin() + flat.roll(1, 1) * flat * 3).sum(dim=1)
+
+
+def squared_distance(backbone: Callable[[Tensor], Tensor], x: Tensor) -> Objective:
+    """||g(x') - g(x)||^2, as displacement is searched."""
+    clean = backbone(x).detach()
+    return lambda ahead: (backbone(ahead) - clean).square().sum(dim=1)
+
+
+def best_of(
+    attack: Attack, objective: Objective, x: Tensor, threat: ThreatModel, restarts: int, steps: int
+) -> Tensor:
+    """Largest value (n,) over random starts."""
+    starts = [
+        threat.random_start(x, range(1000 * restart, 1000 * restart + len(x)))
+        for restart in range(restarts)
+    ]
+    return torch.stack([attack(objective, x, s, threat, steps).value for s in starts]).amax(dim=0)
+
+
+def reach(attack: Attack, norm: Norm, share: float) -> float:
+    """Share of a closed form that an attack must attain: ``share``, except where it cannot."""
+    (name,) = (key for key, value in ATTACKS.items() if value is attack)
+    return REACH.get((name, norm), share)
+
+
+def assert_reaches(attained: Tensor, exact: float | Tensor, share: float) -> None:
+    """At least this share of the maximum, and never more than the maximum."""
+    assert (attained >= share * exact).all()
+    assert (attained <= exact * (1 + 1e-12)).all()
+
+
+def assert_same(a: Ascent, b: Ascent) -> None:
+    torch.testing.assert_close(a.x, b.x, rtol=0, atol=1e-12)
+    torch.testing.assert_close(a.value, b.value, rtol=0, atol=1e-9)
+    assert torch.equal(a.rising, b.rising)
+    assert torch.equal(a.stuck, b.stuck)
+
+
+class Recorder:
+    """An objective that keeps what it was asked for."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.asked: list[Tensor] = []
+        self.gradients = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.asked.append(x.detach().clone())
+        if x.requires_grad:
+            x.register_hook(self._count)
+        return self.objective(x)
+
+    def _count(self, gradient: Tensor) -> None:
+        self.gradients += 1
+
+
+# What holds for every attack.
+
+
+@each_attack
+@each_norm
+@pytest.mark.parametrize("steps", [1, 2, 13])
+def test_every_iterate_stays_inside_the_threat_set(attack: Attack, norm: Norm, steps: int):
+    threat, x = ThreatModel(norm, EPS), images()
+    objective = Recorder(rugged)
+    result = attack(objective, x, threat.random_start(x, range(4)), threat, steps)
+    for point in (*objective.asked, result.x):
+        size = torch.linalg.vector_norm(
+            (point - x).flatten(1), ord=math.inf if norm == "linf" else 2, dim=1
+        )
+        assert (size <= EPS * (1 + 1e-12)).all()
+        assert point.min() >= 0
+        assert point.max() <= 1
+
+
+@each_attack
+@each_norm
+@pytest.mark.parametrize("steps", [1, 2, 13])
+def test_the_value_is_that_of_the_best_point_asked_for(attack: Attack, norm: Norm, steps: int):
+    threat, x = ThreatModel(norm, EPS), images()
+    objective = Recorder(rugged)
+    start = threat.random_start(x, range(4))
+    result = attack(objective, x, start, threat, steps)
+    assert torch.equal(result.value, torch.stack([rugged(p) for p in objective.asked]).amax(dim=0))
+    assert torch.equal(result.value, rugged(result.x))
+    assert (result.value > rugged(start)).all()
+
+
+@each_attack
+@each_norm
+def test_an_image_where_every_step_is_a_loss_keeps_its_start(attack: Attack, norm: Norm):
+    threat, x = ThreatModel(norm, EPS), grey(2)
+    start = threat.random_start(x, [0, 1])
+
+    def only_here(points: Tensor) -> Tensor:
+        # A slope up, but the ground drops as soon as the start is left.
+        away = (points - start).detach().flatten(1).abs().amax(dim=1) > 0
+        return points.flatten(1).sum(dim=1) - 100 * away
+
+    result = attack(only_here, x, start, threat, 7)
+    assert torch.equal(result.x, start)
+    assert torch.equal(result.value, only_here(start))
+    assert not result.rising.any()
+
+
+@each_attack
+@each_norm
+def test_the_same_start_gives_the_same_result(attack: Attack, norm: Norm):
+    threat, x = ThreatModel(norm, EPS), images()
+    start = threat.random_start(x, range(4))
+    results = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        results.append(attack(rugged, x, start, threat, 9))
+    assert torch.equal(results[0].x, results[1].x)
+    assert torch.equal(results[0].value, results[1].value)
+
+
+@each_attack
+@each_norm
+def test_a_batch_gives_what_single_images_give(attack: Attack, norm: Norm):
+    threat, x = ThreatModel(norm, EPS), images()
+    start = threat.random_start(x, range(4))
+    together = attack(rugged, x, start, threat, 20)
+    for i in range(4):
+        alone = attack(rugged, x[i : i + 1], start[i : i + 1], threat, 20)
+        part = (together.x, together.value, together.rising, together.stuck)
+        assert_same(Ascent(*(values[i : i + 1] for values in part)), alone)
+
+
+@each_attack
+@each_norm
+def test_parameters_inputs_and_gradient_mode_are_left_as_they_were(attack: Attack, norm: Norm):
+    threat, x = ThreatModel(norm, EPS), images()
+    start = threat.random_start(x, range(4))
+    module = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    before = [value.detach().clone() for value in (*module.parameters(), x, start)]
+    result = attack(lambda ahead: module(ahead)[:, 0], x, start, threat, 5)
+    after = [*module.parameters(), x, start]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(p.grad is None and p.requires_grad for p in module.parameters())
+    assert not any(t.requires_grad for t in (x, start, result.x, result.value))
+    assert torch.is_grad_enabled()
+
+
+@each_attack
+@each_norm
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_steps_gradients_and_one_forward_pass_more(attack: Attack, norm: Norm, steps: int):
+    threat, x = ThreatModel(norm, EPS), images()
+    objective = Recorder(rugged)
+    attack(objective, x, threat.random_start(x, range(4)), threat, steps)
+    assert objective.gradients == steps
+    assert len(objective.asked) == steps + 1
+
+
+@each_attack
+@each_norm
+def test_a_random_start_is_left_and_a_stationary_one_is_flagged(attack: Attack, norm: Norm):
+    threat, x = ThreatModel(norm, EPS), grey(2)
+    start = threat.random_start(x, [0, 1])
+    start[1] = x[1]
+    backbone = LinearBackbone(normal(4, SIZE, seed=2))
+    result = attack(squared_distance(backbone, x), x, start, threat, 10)
+    assert result.stuck.tolist() == [False, True]
+    assert result.value[0] > squared_distance(backbone, x)(start)[0]
+    assert result.value[1] == 0
+
+
+@each_attack
+@each_norm
+def test_a_gradient_that_vanishes_on_the_way_is_flagged(attack: Attack, norm: Norm):
+    threat, x = ThreatModel(norm, EPS), grey(2)
+    heights = torch.tensor([1e-3, 1e3]).double()
+
+    def plateau(points: Tensor) -> Tensor:
+        return torch.minimum((points - x).flatten(1).sum(dim=1), heights)
+
+    start = x - EPS / 100
+    assert attack(plateau, x, start, threat, 8).stuck.tolist() == [True, False]
+
+
+@each_attack
+@each_norm
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("when", [0, 1, 2, 3])
+def test_an_objective_that_is_not_finite_is_an_error(attack, norm, bad: float, when: int):
+    threat, x = ThreatModel(norm, EPS), grey(3)
+    calls = []
+
+    def objective(points: Tensor) -> Tensor:
+        calls.append(points)
+        spoil = torch.zeros(3).double()
+        if len(calls) == when + 1:
+            spoil[1] = bad
+        return points.flatten(1).sum(dim=1) + spoil
+
+    with pytest.raises(FloatingPointError, match="not finite"):
+        attack(objective, x, threat.random_start(x, range(3)), threat, 3)
+    assert len(calls) == when + 1
+
+
+# Closed forms.
+
+
+@each_attack
+@each_norm
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("eps", [1 / 255, 0.3], ids="eps={:.3f}".format)
+def test_a_linear_objective_reaches_its_dual_norm(attack: Attack, norm: Norm, device, eps: float):
+    a = normal(*SHAPE, seed=3).to(device)
+    threat, x = ThreatModel(norm, eps), grey(3).to(device)
+    result = attack(
+        lambda ahead: ((ahead - x) * a).sum(dim=(1, 2, 3)),
+        x,
+        threat.random_start(x, range(3)),
+        threat,
+        40,
+    )
+    closed_form = eps * a.abs().sum() if norm == "linf" else eps * a.norm()
+    assert_reaches(result.value, closed_form, reach(attack, norm, 0.999))
+
+
+@each_attack
+@each_norm
+@pytest.mark.parametrize("seed", range(5))
+def test_displacement_of_a_linear_representation_is_found(attack: Attack, norm: Norm, seed: int):
+    backbone = LinearBackbone(normal(6, SIZE, seed=seed))
+    threat, x = ThreatModel(norm, EPS), grey(3)
+    attained = best_of(attack, squared_distance(backbone, x), x, threat, restarts=10, steps=20)
+    share = 0.99 if norm == "l2" else 0.9
+    exact = backbone.largest_displacement(norm, EPS)
+    assert_reaches(attained.sqrt(), exact, reach(attack, norm, share))
+
+
+@each_attack
+@each_norm
+def test_a_single_row_reaches_its_dual_norm_in_either_direction(attack: Attack, norm: Norm):
+    row = normal(1, SIZE, seed=4)
+    threat, x = ThreatModel(norm, EPS), grey(6)
+    start = threat.random_start(x, range(6))
+    result = attack(squared_distance(LinearBackbone(row), x), x, start, threat, 40)
+    closed_form = EPS * row.norm(p=1 if norm == "linf" else 2)
+    assert_reaches(result.value.sqrt(), closed_form, reach(attack, norm, 0.999))
+    # Both ends of the ball are maxima; where it went shows that the start decided.
+    sides = ((result.x - x).flatten(1) @ row[0]).sign()
+    assert torch.equal(sides, ((start - x).flatten(1) @ row[0]).sign())
+    assert len(sides.unique()) == 2
+
+
+@each_attack
+@each_norm
+def test_displacement_of_a_linear_representation_grows_in_proportion_to_eps(attack, norm: Norm):
+    backbone, x = LinearBackbone(normal(6, SIZE, seed=0)), grey(3)
+    objective = squared_distance(backbone, x)
+    attained = [
+        best_of(attack, objective, x, ThreatModel(norm, eps), restarts=2, steps=10).sqrt() / eps
+        for eps in (0.01, 0.1, 0.4)
+    ]
+    torch.testing.assert_close(attained[1], attained[0])
+    torch.testing.assert_close(attained[2], attained[0])
+
+
+@each_attack
+@each_norm
+def test_more_eps_attains_more_on_a_curved_representation(attack: Attack, norm: Norm):
+    first, second = normal(8, SIZE, seed=5), normal(4, 8, seed=6)
+
+    def curved(points: Tensor) -> Tensor:
+        return ((points.flatten(1) - 0.5) @ first.T).tanh() @ second.T
+
+    x = images()
+    objective = squared_distance(curved, x)
+    attained = [
+        best_of(attack, objective, x, ThreatModel(norm, eps), restarts=3, steps=20)
+        for eps in (0.005, 0.02, 0.08, 0.3)
+    ]
+    for less, more in zip(attained, attained[1:], strict=False):
+        assert (more > less).all()
+
+
+# The algorithms, step by step, against an independent account of each for one image.
+
+
+def objective_of(seed: int) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """(value, gradient) of :func:`rugged` plus a slope, for one image as a flat array."""
+    slope = normal(*SHAPE, seed=seed)
+
+    def ask(point: np.ndarray) -> tuple[float, np.ndarray]:
+        x = torch.from_numpy(point).view(1, *SHAPE).requires_grad_(True)
+        value = rugged(x) + (slope * x).sum()
+        value.sum().backward()
+        return value.item(), x.grad.flatten().numpy()
+
+    return ask
+
+
+def project(point: np.ndarray, x: np.ndarray, norm: Norm) -> np.ndarray:
+    delta = point - x
+    if norm == "linf":
+        delta = delta.clip(-EPS, EPS)
+    elif np.linalg.norm(delta) > EPS:
+        delta = delta * EPS / np.linalg.norm(delta)
+    return (x + delta).clip(0, 1)
+
+
+def direction(gradient: np.ndarray, norm: Norm) -> np.ndarray:
+    return np.sign(gradient) if norm == "linf" else gradient / np.linalg.norm(gradient)
+
+
+def pgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
+    """Iterates of projected gradient ascent."""
+    visited = [start]
+    for _ in range(steps):
+        _, gradient = ask(visited[-1])
+        step = 2.5 * EPS / steps * direction(gradient, norm)
+        visited.append(project(visited[-1] + step, x, norm))
+    return visited
+
+
+def apgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
+    """Iterates of Algorithm 1 of Croce and Hein 2020, and how often the step was halved.
+
+    As in the authors' code, the second condition needs a checkpoint before it.
+    """
+    percents = [0, 22]
+    while percents[-1] < 100:
+        percents.append(percents[-1] + max(percents[-1] - percents[-2] - 3, 6))
+    checkpoints = [-(-percent * steps // 100) for percent in percents]
+    visited = [start]
+    step_size, halvings, just_halved = 2 * EPS, 0, True
+    value, gradient = ask(start)
+    best, best_point, best_at_checkpoint = value, start, value
+    behind, here, increases, last = start, start, 0, 0
+    for k in range(1, steps + 1):
+        z = project(here + step_size * direction(gradient, norm), x, norm)
+        inertia = 0.0 if k == 1 else 0.25
+        ahead = project(here + (1 - inertia) * (z - here) + inertia * (here - behind), x, norm)
+        visited.append(ahead)
+        before = value
+        value, gradient = ask(ahead)
+        increases += value > before
+        if value > best:
+            best, best_point = value, ahead
+        behind, here = here, ahead
+        if k in checkpoints:
+            too_few = increases <= 0.75 * (k - last)
+            no_gain = not just_halved and best_at_checkpoint == best
+            just_halved = too_few or no_gain
+            if just_halved:
+                step_size, halvings = step_size / 2, halvings + 1
+                behind = here = best_point
+                value, gradient = ask(best_point)
+            increases, last, best_at_checkpoint = 0, k, best
+    return visited, halvings
+
+
+def visited_by(attack: Attack, seed: int, x: Tensor, start: Tensor, threat, steps: int):
+    """Points that an attack asks for, on the objective of :func:`objective_of`."""
+    slope = normal(*SHAPE, seed=seed)
+    objective = Recorder(lambda points: rugged(points) + (slope * points).sum(dim=(1, 2, 3)))
+    attack(objective, x, start, threat, steps)
+    return [point.flatten().numpy() for point in objective.asked]
+
+
+@each_norm
+@pytest.mark.parametrize("seed", range(4))
+def test_pgd_is_the_published_algorithm(norm: Norm, seed: int):
+    threat, x = ThreatModel(norm, EPS), images()[seed : seed + 1]
+    start = threat.random_start(x, [seed])
+    ask = objective_of(seed)
+    expected = pgd_by_the_paper(ask, x.flatten().numpy(), start.flatten().numpy(), norm, 12)
+    visited = visited_by(pgd, seed, x, start, threat, 12)
+    np.testing.assert_allclose(visited, expected, rtol=0, atol=1e-9)
+
+
+@each_norm
+@pytest.mark.parametrize("steps", [7, 20, 50, 100])
+def test_apgd_is_the_published_algorithm(norm: Norm, steps: int):
+    threat, x = ThreatModel(norm, EPS), images()
+    start = threat.random_start(x, range(4))
+    halvings = []
+    for i in range(4):
+        ask, one = objective_of(i), slice(i, i + 1)
+        expected, halved = apgd_by_the_paper(
+            ask, x[i].flatten().numpy(), start[i].flatten().numpy(), norm, steps
+        )
+        halvings.append(halved)
+        np.testing.assert_allclose(
+            visited_by(apgd, i, x[one], start[one], threat, steps), expected, rtol=0, atol=1e-9
+        )
+    assert max(halvings) > 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "checkpoints"),
+    [
+        (100, {22, 41, 57, 70, 80, 87, 93, 99}),
+        (20, {5, 9, 12, 14, 16, 18, 19, 20}),
+        (10, {3, 5, 6, 7, 8, 9, 10}),
+    ],
+)
+def test_apgd_checkpoints_are_those_of_the_paper(steps: int, checkpoints: set[int]):
+    assert _checkpoints(steps) == checkpoints
+
+
+# Diagnostics.
+
+
+@each_attack
+def test_rising_tells_whether_the_last_quarter_of_the_steps_still_brought_gain(attack: Attack):
+    """Two images on one slope: steep all along, or flat but for the first metre."""
+    threat, x = ThreatModel("linf", EPS), grey(2)
+    start = x - EPS
+
+    def slope(points: Tensor) -> Tensor:
+        height = (points - start).flatten(1).mean(dim=1)
+        return torch.stack([height[0], 1 - (-1000 * height[1]).exp()])
+
+    short = attack(slope, x, start, threat, 1)
+    assert short.rising.tolist() == [True, True]
+    long = pgd(slope, x, start, threat, 8)
+    assert long.rising.tolist() == [True, False]
+
+
+@each_attack
+def test_an_ascent_that_arrived_is_not_rising(attack: Attack):
+    threat, x = ThreatModel("linf", EPS), grey(3)
+    result = attack(lambda p: p.sum(dim=(1, 2, 3)), x, threat.random_start(x, range(3)), threat, 20)
+    assert not result.rising.any()
+    assert not result.stuck.any()
+
+
+def test_the_table_names_the_attacks():
+    assert ATTACKS == {"apgd": apgd, "pgd": pgd}
