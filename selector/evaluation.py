@@ -45,6 +45,9 @@ from selector.tasks import Task
 from selector.tasks.decoding import Split
 from selector.threat import ThreatModel
 
+# Images of the pre-flight batch.
+PREFLIGHT_IMAGES = 4
+
 # Images per pass start from this many input pixels, and shrink when memory runs out.
 _PIXELS_PER_BATCH = {"cpu": 32 * 224 * 224, "cuda": 256 * 224 * 224, "mps": 64 * 224 * 224}
 _LARGEST_BATCH = 256
@@ -155,7 +158,7 @@ def evaluate(
 
 def _load(prepared: Prepared, setting: Setting, watch: Stopwatch) -> _Run:
     backbone = load_backbone(prepared.directory, setting.device)
-    few = setting.task.test.pixels[:4].to(setting.device, torch.float32) / 255
+    few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
     check_backbone(backbone, few, setting.threat)
     height, width = backbone.input_size
     pixels = _PIXELS_PER_BATCH[setting.device.type]

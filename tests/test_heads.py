@@ -1,0 +1,365 @@
+"""Heads against scikit-learn, a general optimiser and their own optimality conditions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import normal
+from scipy.optimize import approx_fprime, minimize
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from selector.bounds import prior_entropy, worst_case_losses
+from selector.heads import (
+    L2_GRID,
+    RADIUS_SCALES,
+    Labelled,
+    LinearHead,
+    choose_head,
+    choose_probe,
+    fit_head,
+    task_projection,
+)
+
+CLASSES = 3
+
+
+def clusters(
+    images: int = 60, dimensions: int = 4, spread: float = 1.0, seed: int = 0, reach: float = 0.0
+) -> Labelled:
+    """Features around one centre per class, far from the origin and not of unit scale.
+
+    Args:
+        spread: of the features around their centres.
+        reach: mean displacement; images differ.
+    """
+    labels = torch.arange(images) % CLASSES
+    # The centres do not depend on the seed, so that data sets of other seeds are of the same task.
+    centres = 2 * normal(CLASSES, dimensions, seed=100)
+    features = 5 + 3 * (centres[labels] + spread * normal(images, dimensions, seed=seed))
+    displacement = reach * normal(images, seed=seed + 1).abs()
+    return Labelled(features, labels, displacement)
+
+
+def scale_of(data: Labelled) -> float:
+    """Root mean square norm of the centred features."""
+    centred = data.features.numpy() - data.features.numpy().mean(axis=0)
+    return float(np.sqrt((centred**2).sum(axis=1).mean()))
+
+
+def worst_case(weight: np.ndarray, bias: np.ndarray, data: Labelled) -> np.ndarray:
+    """log(1 + sum_{j != y} exp(m_j + s c_j)) per image, by numpy."""
+    losses = []
+    for z, y, s in zip(
+        data.features.numpy(), data.labels.tolist(), data.displacement.numpy(), strict=True
+    ):
+        logits = weight @ z + bias
+        c = np.linalg.norm(weight - weight[y], axis=1)
+        losses.append(np.logaddexp.reduce(logits - logits[y] + s * c))
+    return np.array(losses)
+
+
+def objective(weight: np.ndarray, bias: np.ndarray, data: Labelled, l2: float) -> float:
+    """What :mod:`selector.heads` says it minimises, for a head on the features as they are."""
+    on_unit_scale = weight * scale_of(data)
+    return worst_case(weight, bias, data).mean() + l2 / 2 * (on_unit_scale**2).sum()
+
+
+def objective_at(head: LinearHead, data: Labelled, l2: float) -> float:
+    return objective(head.weight.numpy(), head.bias.numpy(), data, l2)
+
+
+def mean_worst_case(head: LinearHead, data: Labelled) -> float:
+    return worst_case(head.weight.numpy(), head.bias.numpy(), data).mean()
+
+
+def assert_same_decisions(a: Tensor, b: Tensor, atol: float) -> None:
+    """Equal class probabilities (n,K)."""
+    torch.testing.assert_close(a.softmax(dim=1), b.softmax(dim=1), rtol=0, atol=atol)
+
+
+# The optimum.
+
+
+@pytest.mark.parametrize("l2", [0.1, 1e-2, 1e-4], ids="l2={:g}".format)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_without_displacement_it_is_the_logistic_regression_of_scikit_learn(classes: int, l2: float):
+    data = clusters(spread=1.5)
+    labels = data.labels % classes
+    data = Labelled.clean(data.features, labels)
+    head = fit_head(data, classes, l2)
+    z = data.features.numpy()
+    z = (z - z.mean(axis=0)) / scale_of(data)
+    # Of two classes scikit-learn penalises one difference vector, which is twice the norm.
+    strength = l2 * len(z) / (2 if classes == 2 else 1)
+    theirs = LogisticRegression(C=1 / strength, tol=1e-10, max_iter=100_000).fit(z, labels)
+    ours = head(data.features).softmax(dim=1).numpy()
+    np.testing.assert_allclose(ours, theirs.predict_proba(z), atol=2e-3)
+    assert (ours.argmax(axis=1) == theirs.predict(z)).all()
+    our_loss = -np.log(ours[np.arange(len(z)), labels]).mean()
+    their_loss = -theirs.predict_log_proba(z)[np.arange(len(z)), labels].mean()
+    assert our_loss == pytest.approx(their_loss, abs=1e-4)
+
+
+@pytest.mark.parametrize("reach", [0.0, 1.0, 3.0], ids="s={:g}".format)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_general_optimiser_from_a_random_start_finds_the_same_optimum(reach: float, seed: int):
+    data, l2 = clusters(30, 3, reach=reach, seed=seed), 1e-2
+    head = fit_head(data, CLASSES, l2)
+    scale = scale_of(data)
+
+    def value(flat: np.ndarray) -> float:
+        weight = flat[:9].reshape(3, 3) / scale
+        centre = data.features.numpy().mean(axis=0)
+        return objective(weight, flat[9:] - weight @ centre, data, l2)
+
+    start = normal(12, seed=seed + 50).numpy()
+    theirs = minimize(value, start, method="BFGS").fun
+    assert objective_at(head, data, l2) == pytest.approx(theirs, abs=2e-6)
+
+
+@pytest.mark.parametrize("reach", [0.0, 1.0], ids="s={:g}".format)
+def test_the_gradient_vanishes_at_the_optimum(reach: float):
+    data, l2 = clusters(reach=reach), 1e-2
+    head = fit_head(data, CLASSES, l2)
+    scale, shape = scale_of(data), head.weight.shape
+    centre = data.features.numpy().mean(axis=0)
+
+    def value(flat: np.ndarray) -> float:
+        weight = flat[: shape.numel()].reshape(shape) / scale
+        return objective(weight, flat[shape.numel() :] - weight @ centre, data, l2)
+
+    weight = head.weight.numpy()
+    at = np.concatenate([(weight * scale).ravel(), head.bias.numpy() + weight @ centre])
+    assert np.abs(approx_fprime(at, value, 1e-6)).max() < 1e-3
+    assert np.abs(approx_fprime(at + 0.1 * normal(len(at), seed=1).numpy(), value, 1e-6)).max() > 1e-2
+
+
+def test_with_a_displacement_beyond_all_differences_only_the_class_priors_are_left():
+    data = clusters()
+    data = Labelled(data.features[:50], data.labels[:50], torch.full((50,), 1e3).double())
+    head = fit_head(data, CLASSES, 1e-2)
+    assert mean_worst_case(head, data) == pytest.approx(
+        prior_entropy(data.labels, CLASSES), abs=1e-4
+    )
+    priors = torch.bincount(data.labels).double() / 50
+    torch.testing.assert_close(
+        head(data.features).softmax(dim=1), priors.expand(50, 3), rtol=0, atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("l2", [0.1, 1e-3, 1e-6], ids="l2={:g}".format)
+@pytest.mark.parametrize("reach", [0.0, 0.5, 2.0, 10.0, 100.0], ids="s={:g}".format)
+def test_the_bound_on_training_images_is_at_most_the_entropy_of_the_priors(reach, l2: float):
+    data = clusters(reach=reach, spread=3)
+    bound = mean_worst_case(fit_head(data, CLASSES, l2), data)
+    assert bound <= prior_entropy(data.labels, CLASSES) + 1e-6
+    assert prior_entropy(data.labels, CLASSES) <= math.log(CLASSES)
+
+
+def test_the_optimum_grows_with_displacement():
+    data = clusters()
+    values = []
+    for s in (0.0, 0.1, 0.5, 2.0, 5.0):
+        moved = Labelled(data.features, data.labels, torch.full((60,), s).double())
+        values.append(objective_at(fit_head(moved, CLASSES, 1e-3), moved, 1e-3))
+    assert all(more > less for less, more in zip(values, values[1:], strict=False))
+
+
+def test_the_head_fitted_for_a_displacement_beats_the_probe_at_it():
+    data = clusters(reach=2.0)
+    probe = fit_head(Labelled.clean(data.features, data.labels), CLASSES, 1e-4)
+    bound_optimal = fit_head(data, CLASSES, 1e-4)
+    assert mean_worst_case(bound_optimal, data) < mean_worst_case(probe, data) - 0.05
+
+
+# What must not matter.
+
+
+@pytest.mark.parametrize("scale", [1e-3, 7.0, 1e3], ids="scale={:g}".format)
+@pytest.mark.parametrize("reach", [0.0, 1.0], ids="s={:g}".format)
+def test_rescaled_features_give_the_same_logits(reach: float, scale: float):
+    data = clusters(reach=reach)
+    head = fit_head(data, CLASSES, 1e-3)
+    scaled = Labelled(data.features * scale, data.labels, data.displacement * scale)
+    other = fit_head(scaled, CLASSES, 1e-3)
+    assert_same_decisions(other(scaled.features), head(data.features), atol=1e-3)
+
+
+def test_shifted_and_rotated_features_give_the_same_logits():
+    data = clusters(reach=1.0)
+    rotation, _ = torch.linalg.qr(normal(4, 4, seed=3))
+    moved = Labelled(data.features @ rotation - 20, data.labels, data.displacement)
+    a, b = fit_head(data, CLASSES, 1e-3), fit_head(moved, CLASSES, 1e-3)
+    assert_same_decisions(b(moved.features), a(data.features), atol=1e-3)
+
+
+def test_fp32_features_give_a_head_in_fp64():
+    data = clusters()
+    single = Labelled(data.features.float(), data.labels, data.displacement.float())
+    head = fit_head(single, CLASSES, 1e-3)
+    assert head.weight.dtype == head.bias.dtype == torch.float64
+    assert head(single.features).dtype == torch.float64
+    expected = fit_head(data, CLASSES, 1e-3)(data.features)
+    assert_same_decisions(head(single.features), expected, atol=1e-3)
+
+
+def test_the_number_of_threads_is_left_as_it_was():
+    torch.set_num_threads(2)
+    try:
+        fit_head(clusters(), CLASSES, 1e-1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+# Features that are awkward.
+
+
+@pytest.mark.parametrize("reach", [0.0, 1.0], ids="s={:g}".format)
+def test_more_dimensions_than_images_give_the_head_of_their_span(reach: float):
+    data, l2 = clusters(12, 40, reach=reach), 1e-2
+    head = fit_head(data, CLASSES, l2)
+    centred = data.features - data.features.mean(dim=0)
+    _, _, axes = torch.linalg.svd(centred, full_matrices=False)
+    inside = axes[:11]
+    torch.testing.assert_close(head.weight @ inside.T @ inside, head.weight)
+    reduced = Labelled(data.features @ inside.T, data.labels, data.displacement)
+    expected = fit_head(reduced, CLASSES, l2)
+    assert_same_decisions(head(data.features), expected(reduced.features), atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, 1e4], ids="value={:g}".format)
+@pytest.mark.parametrize("reach", [0.0, 1.0], ids="s={:g}".format)
+def test_constant_features_leave_the_class_priors(reach: float, value: float):
+    features = torch.full((50, 4), value)
+    labels = torch.arange(50) % CLASSES
+    head = fit_head(Labelled(features, labels, torch.full((50,), reach)), CLASSES, 1e-3)
+    priors = torch.bincount(labels).double() / 50
+    found = head(features).softmax(dim=1)
+    torch.testing.assert_close(found, priors.expand(50, 3), rtol=0, atol=1e-3)
+
+
+def test_duplicated_and_dead_dimensions_change_no_decision():
+    data = clusters()
+    twice = torch.cat([data.features, data.features], dim=1) / math.sqrt(2)
+    padded = torch.cat([twice, torch.ones(60, 3).double()], dim=1)
+    head = fit_head(Labelled.clean(padded, data.labels), CLASSES, 1e-2)
+    expected = fit_head(data, CLASSES, 1e-2)(data.features)
+    assert_same_decisions(head(padded), expected, atol=1e-3)
+
+
+# Choosing.
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.5, 6.0], ids="spread={:g}".format)
+def test_the_probe_is_the_one_of_the_grid_with_the_smallest_validation_loss(spread: float):
+    fit = clusters(45, 20, spread, reach=1.0)
+    validation = clusters(60, 20, spread, seed=7, reach=1.0)
+    chosen = choose_probe(fit, validation, CLASSES)
+    clean_fit = Labelled.clean(fit.features, fit.labels)
+    clean_validation = Labelled.clean(validation.features, validation.labels)
+    losses = [
+        mean_worst_case(fit_head(clean_fit, CLASSES, l2), clean_validation) for l2 in L2_GRID
+    ]
+    assert chosen.l2 == L2_GRID[int(np.argmin(losses))]
+    assert chosen.validation_loss == pytest.approx(min(losses), abs=1e-3)
+    assert chosen.validation_loss == pytest.approx(
+        mean_worst_case(chosen.head, clean_validation), rel=1e-9
+    )
+    assert chosen.radius_scale == 0
+
+
+def test_those_cases_do_not_all_choose_the_same_regularisation():
+    chosen = {
+        choose_probe(clusters(45, 20, spread), clusters(60, 20, spread, seed=7), CLASSES).l2
+        for spread in (0.3, 1.5, 6.0)
+    }
+    assert len(chosen) > 1
+
+
+def test_the_bound_optimal_head_is_chosen_at_the_full_displacement_of_validation_images():
+    fit, validation = clusters(45, 5, reach=2.0), clusters(45, 5, seed=7, reach=2.0)
+    chosen = choose_head(fit, validation, CLASSES)
+    losses = {
+        (scale, l2): mean_worst_case(
+            fit_head(Labelled(fit.features, fit.labels, fit.displacement * scale), CLASSES, l2),
+            validation,
+        )
+        for scale in RADIUS_SCALES
+        for l2 in L2_GRID
+    }
+    assert chosen.validation_loss == pytest.approx(min(losses.values()), abs=1e-4)
+    assert losses[chosen.radius_scale, chosen.l2] == pytest.approx(min(losses.values()), abs=1e-4)
+    assert chosen.validation_loss == pytest.approx(
+        mean_worst_case(chosen.head, validation), rel=1e-9
+    )
+
+
+def test_a_fit_against_part_of_the_displacement_can_be_chosen():
+    fit, validation = clusters(45, 5, reach=4.0), clusters(45, 5, seed=7, reach=0.5)
+    assert choose_head(fit, validation, CLASSES).radius_scale == min(RADIUS_SCALES)
+    with_one = choose_head(fit, validation, CLASSES, radius_scales=(1.0,))
+    assert with_one.radius_scale == 1
+    assert with_one.validation_loss > choose_head(fit, validation, CLASSES).validation_loss
+
+
+# Heads and projections.
+
+
+def head_of(classes: int, dimensions: int, seed: int = 0) -> LinearHead:
+    return LinearHead(normal(classes, dimensions, seed=seed), normal(classes, seed=seed + 1))
+
+
+def test_a_head_is_w_z_plus_b():
+    head = LinearHead(torch.tensor([[1.0, 2.0], [0.0, -1.0]]).double(), torch.tensor([0.5, 0]))
+    assert head(torch.tensor([[1.0, 1.0], [2.0, 0.0]])).tolist() == [[3.5, -1.0], [2.5, 0.0]]
+    assert head.to(torch.float32).weight.dtype == torch.float32
+    assert head.to(torch.float32).bias.dtype == torch.float32
+
+
+def test_a_head_before_a_projection_is_the_head_on_projected_features():
+    head, projection, z = head_of(3, 2), normal(2, 6, seed=5), normal(9, 6, seed=6)
+    torch.testing.assert_close(head.before(projection)(z), head(z @ projection.T))
+
+
+@pytest.mark.parametrize(
+    ("classes", "dimensions", "rank"), [(2, 5, 1), (4, 10, 3), (6, 3, 3), (10, 9, 9)]
+)
+def test_the_task_projection_is_orthonormal_and_keeps_all_that_the_head_uses(
+    classes: int, dimensions: int, rank: int
+):
+    head, z = head_of(classes, dimensions), normal(8, dimensions, seed=3)
+    a = task_projection(head)
+    assert a.shape == (rank, dimensions)
+    torch.testing.assert_close(a @ a.T, torch.eye(rank).double())
+    full, through = head(z), head(z @ a.T @ a)
+    shift = full - through
+    torch.testing.assert_close(shift, shift[:, :1].expand(-1, classes))
+    assert_same_decisions(full, through, atol=1e-12)
+
+
+def test_the_task_projection_does_not_see_what_all_classes_share():
+    head = head_of(4, 10)
+    shared = LinearHead(head.weight + 5 * normal(10, seed=9), head.bias)
+    a, b = task_projection(head), task_projection(shared)
+    torch.testing.assert_close(b.T @ b, a.T @ a)
+
+
+def test_equal_rows_lower_the_rank_of_the_task_projection():
+    head = head_of(4, 10)
+    weight = torch.cat([head.weight, head.weight[:2]])
+    assert task_projection(LinearHead(weight, torch.zeros(6).double())).shape == (3, 10)
+
+
+def test_bounds_on_projected_features_are_those_on_all_of_them():
+    head, z, s = head_of(4, 10), normal(8, 10, seed=3), normal(8, seed=4).abs()
+    labels, a = torch.arange(8) % 4, task_projection(head)
+    on_task = LinearHead(head.weight @ a.T, head.bias)
+    torch.testing.assert_close(
+        worst_case_losses(on_task(z @ a.T), on_task.weight, labels, s),
+        worst_case_losses(head(z @ a.T @ a), head.weight, labels, s),
+    )
