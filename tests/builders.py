@@ -1,0 +1,222 @@
+"""Records from few arguments, for tests of what is done with records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selector.ranking import choose, rank
+from selector.records import (
+    Cost,
+    DeviceRecord,
+    Diagnostics,
+    Estimate,
+    EstimatedRobustness,
+    Evaluation,
+    FileRecord,
+    Flag,
+    HeadReport,
+    PerImage,
+    ProtocolRecord,
+    Provenance,
+    Ranking,
+    Sensitivity,
+    Skipped,
+    TaskRecord,
+    ThreatRecord,
+)
+
+
+def right(correct: int, images: int = 100) -> tuple[bool, ...]:
+    """The first ``correct`` of some images are classified correctly."""
+    return (True,) * correct + (False,) * (images - correct)
+
+
+def evaluation(
+    name: str = "a",
+    robust: Sequence[bool] = right(50),
+    *,
+    clean: Sequence[bool] | None = None,
+    attacked: Sequence[bool] | None = None,
+    model: str | None = None,
+    validation_loss: float = 1.0,
+    vacuous: bool = False,
+    flags: Sequence[str] = (),
+    messages: Sequence[str] | None = None,
+    diagnostics: Diagnostics | None = None,
+) -> Evaluation:
+    """One candidate.
+
+    Args:
+        name: what tables call it.
+        robust: per image, the criterion on A∘g holds.
+        clean: per image, the ordinary probe is right; every image if not given.
+        attacked: per image, the bound-optimal head withstood; ``robust`` if not given.
+        model: ``local-dir:`` and the name if not given.
+        validation_loss: of the bound-optimal head; decides between equals.
+        vacuous: its bound says nothing.
+        flags: codes of its warnings.
+        messages: one for each code.
+        diagnostics: harmless if not given.
+    """
+    clean = right(len(robust), len(robust)) if clean is None else clean
+    attacked = robust if attacked is None else attacked
+    texts = [f"about {code}" for code in flags] if messages is None else messages
+    return Evaluation(
+        name=name,
+        model=f"local-dir:{name}" if model is None else model,
+        provenance=provenance(),
+        cost=Cost(
+            forward_passes=1000,
+            backward_passes=800,
+            seconds_load=0.5,
+            seconds_features=1.0,
+            seconds_attack=7.0,
+            seconds_heads=1.5,
+            batch_size=32,
+        ),
+        probe=head(clean, robust, attacked, validation_loss, radius_scale=0.0),
+        bound_optimal=head(clean, robust, attacked, validation_loss, radius_scale=1.0),
+        vacuous=vacuous,
+        sensitivity=Sensitivity(mean=loss(0.7, len(robust)), relative=0.1),
+        task_sensitivity=Sensitivity(mean=loss(0.3, len(robust)), relative=0.2),
+        diagnostics=diagnostics or sound(),
+        warnings=tuple(
+            Flag(code=code, message=text) for code, text in zip(flags, texts, strict=True)
+        ),
+        per_image=PerImage(
+            clean_correct=tuple(clean),
+            robust_correct=tuple(robust),
+            attacked_correct=tuple(attacked),
+            worst_case_loss=(1.25,) * len(robust),
+        ),
+    )
+
+
+def head(
+    clean: Sequence[bool],
+    robust: Sequence[bool],
+    attacked: Sequence[bool],
+    validation_loss: float = 1.0,
+    *,
+    radius_scale: float = 1.0,
+) -> HeadReport:
+    """A head whose accuracies are the shares of the given images."""
+    theory = EstimatedRobustness(
+        estimated_robust_accuracy=share(robust),
+        estimated_theorem1_loss=2.5,
+        estimated_margin_loss=loss(1.5, len(robust)),
+        estimated_worst_case_loss=loss(1.25, len(robust)),
+    )
+    return HeadReport(
+        l2=0.001,
+        radius_scale=radius_scale,
+        validation_loss=validation_loss,
+        clean_accuracy=share(clean),
+        clean_loss=loss(0.5, len(clean)),
+        attacked_accuracy=share(attacked),
+        attacked_loss=loss(0.75, len(attacked)),
+        on_representation=theory,
+        on_task=theory,
+    )
+
+
+def share(outcomes: Sequence[bool]) -> Estimate:
+    """The share of true values, ten points wide on either side."""
+    value = sum(outcomes) / len(outcomes)
+    return Estimate(
+        value=value, low=max(0.0, value - 0.1), high=min(1.0, value + 0.1), n=len(outcomes)
+    )
+
+
+def loss(value: float, images: int = 100) -> Estimate:
+    """A loss, a tenth wide on either side."""
+    return Estimate(value=value, low=value - 0.1, high=value + 0.1, n=images)
+
+
+def sound() -> Diagnostics:
+    """Nothing to be warned of."""
+    return Diagnostics(
+        restart_spread=0.02,
+        still_rising=0.1,
+        zero_gradient=0.0,
+        noise_ratio=0.3,
+        noise_wins=0.0,
+        effective_rank=20.0,
+    )
+
+
+def provenance() -> Provenance:
+    """A backbone from a folder."""
+    return Provenance(
+        source="local",
+        repo=None,
+        commit=None,
+        files=(FileRecord(name="config.json", size=2, sha256="0" * 64),),
+        license="apache-2.0",
+        pretraining=None,
+        tags=(),
+        architecture="resnet10t",
+        parameters=1000,
+        input_size=(32, 32),
+        feature_dim=48,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        interpolation="bicubic",
+    )
+
+
+def skipped(name: str = "broken", **fields: str | bool) -> Skipped:
+    """A candidate that could not be measured."""
+    given: dict[str, str | bool] = {
+        "name": name,
+        "model": f"hf-hub:{name}",
+        "code": "keys_mismatch",
+        "reason": "the checkpoint does not fit its architecture.",
+        "hint": "Export it again.",
+        "retryable": False,
+    }
+    return Skipped.model_validate(given | fields)
+
+
+def ranking(
+    evaluations: Sequence[Evaluation] = (),
+    left_out: Sequence[Skipped] = (),
+    **task: str | tuple[str, ...],
+) -> Ranking:
+    """The document of a run; ``task`` replaces fields of its task."""
+    ranked = rank(evaluations, seed=0)
+    described: dict[str, object] = {
+        "name": "plates",
+        "source": "/data/plates",
+        "classes": ("a", "b", "c"),
+        "image_size": 224,
+        "train_images": 500,
+        "validation_images": 50,
+        "test_images": 100,
+        "prior_entropy": 1.0986,
+        "unreadable": (),
+        "fingerprint": "f" * 64,
+    }
+    return Ranking(
+        selector_version="0.1.0",
+        created="2026-11-23T08:00:00+00:00",
+        command=("selector", "rank"),
+        task=TaskRecord.model_validate(described | task),
+        threat=ThreatRecord(norm="linf", eps=4 / 255),
+        protocol=ProtocolRecord(
+            version=1,
+            preset="standard",
+            attack="apgd",
+            restarts=5,
+            steps=20,
+            loss_clip=2.2,
+            rho=0.05,
+            seed=0,
+        ),
+        device=DeviceRecord(type="cpu", name="x86_64"),
+        versions={"torch": "2.15.0"},
+        objective="estimated robust accuracy",
+        choice=choose(ranked, "linf 4/255"),
+        ranking=ranked,
+        skipped=tuple(left_out),
+    )

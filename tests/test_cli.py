@@ -1,0 +1,262 @@
+"""The command line as a person meets it: separate processes, their streams and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from fakehub import fixtures
+from fakehub.server import FakeHub
+from PIL import Image
+
+fake_hub = fixtures.fake_hub
+
+ZOO = Path(str(files("selector.demo") / "zoo"))
+ROBUST, ORDINARY = "tiny_vit.cifar10_linf_8", "tiny_vit.cifar10"
+SMALL = ("--preset", "quick", "--steps", "2", "--restarts", "1", "--test-images", "20")
+DIGITS = ("--task", "builtin:digits", "--image-size", "32", "--train-images", "60", *SMALL)
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A machine without Hub, without caches, without colours."""
+    return os.environ | {
+        "SELECTOR_CACHE": str(tmp_path / "cache"),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }
+
+
+def selector(
+    *arguments: object, env: dict[str, str], program: str = "selector"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BIN / program), *map(str, arguments)], capture_output=True, text=True, env=env
+    )
+
+
+def local(name: str) -> str:
+    return f"local-dir:{ZOO / name}"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two classes that a network can tell apart: dark and bright noise."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 6)):
+        for name, centre in (("dark", 60), ("bright", 190)):
+            folder = tmp_path / "photos" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.normal(centre, 20, (40, 48, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_a_ranking_in_all_its_forms(environment: dict[str, str], tmp_path: Path) -> None:
+    models = ("--model", local(ROBUST), "--model", local(ORDINARY))
+    output = tmp_path / "ranking.json"
+
+    first = selector("rank", *DIGITS, *models, "--json", "-o", output, env=environment)
+    assert first.returncode == 0, first.stderr
+    document = json.loads(first.stdout)
+    assert json.loads(output.read_text()) == document
+    assert "measured in" in first.stderr
+
+    schema = selector("schema", env=environment)
+    jsonschema.validate(document, json.loads(schema.stdout))
+    assert [entry["rank"] for entry in document["ranking"]] == [1, 2]
+    assert document["ranking"][0]["provenance"]["files"][0]["sha256"]
+    assert document["command"][0] == "selector"
+
+    again = selector("rank", *DIGITS, *models, env=environment, program="select")
+    assert again.returncode == 0
+    assert again.stderr.count("kept from an earlier run") == 2
+    assert ROBUST in again.stdout
+    assert document["choice"]["sentence"].split(":")[0] in " ".join(again.stdout.split())
+    assert max(map(len, again.stdout.splitlines())) <= 100
+
+    fresh = selector("rank", *DIGITS, *models, "--fresh", "--json", env=environment)
+    assert "kept" not in fresh.stderr
+    repeated = json.loads(fresh.stdout)["ranking"]
+    for entry in (*repeated, *document["ranking"]):
+        del entry["cost"]
+    assert repeated == document["ranking"]
+
+
+def test_the_demonstration_announces_itself(environment: dict[str, str]) -> None:
+    result = selector("rank", *SMALL, "--train-images", "60", env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "Built-in demonstration" in result.stderr
+    assert "--task DIR" in result.stderr
+    for folder in ZOO.iterdir():
+        if folder.is_dir():
+            assert folder.name in result.stdout
+
+
+def test_broken_candidates_are_rows_and_the_rest_is_ranked(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(ZOO / ORDINARY, broken)
+    weights = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    arguments = ("--model", local(ROBUST), "--model", f"local-dir:{broken}")
+    result = selector(
+        "rank", *DIGITS, *arguments, "--model", "local-dir:/nowhere", "--json", env=environment
+    )
+    assert result.returncode == 3, result.stderr
+    document = json.loads(result.stdout)
+    assert [entry["name"] for entry in document["ranking"]] == [ROBUST]
+    assert [row["code"] for row in document["skipped"]] == ["unreadable_weights", "not_found"]
+    assert "safetensors" in result.stderr
+
+
+def test_nothing_ranked_is_exit_code_1(environment: dict[str, str]) -> None:
+    result = selector("rank", *DIGITS, "--model", "local-dir:/nowhere", env=environment)
+    assert result.returncode == 1
+    assert "not_found" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--eps", "0"), ("--eps", "above 0")),
+        (("--eps", "8"), ("--eps 8/255",)),
+        (("--eps", "four"), ("--eps", "four")),
+        (("--task", "/nowhere"), ("--task", "/nowhere", "DIR/train/CLASS")),
+        (("--task", "builtin:cats"), ("builtin:", "digits")),
+        (("--device", "abacus"), ("--device", "abacus", "auto")),
+        (("--attack", "fgsm"), ("--attack", "apgd")),
+        (("--restarts", "0"), ("--restarts", "at least 1")),
+        (("--registry", "/nowhere.yaml"), ("--registry", "/nowhere.yaml")),
+        (("--model", "no such form"), ("--model", "owner/name")),
+        (("-o", "/nowhere/r.json"), ("--output", "/nowhere")),
+        (("--image-size", "4"), ("--image-size", "at least 8")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_wrong_arguments_are_named_with_the_way_out(
+    environment: dict[str, str], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    result = selector("rank", *arguments, env=environment)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in " ".join(result.stderr.split())
+
+
+def test_own_photos_with_an_unreadable_one_and_one_class(
+    environment: dict[str, str], photos: Path
+) -> None:
+    (photos / "train" / "dark" / "0.png").write_bytes(b"not an image")
+    arguments = ("--image-size", "32", "--norm", "l2", "--eps", "0.3", *SMALL)
+    model = ("--model", local(ORDINARY))
+    result = selector("rank", "--task", photos, *model, *arguments, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "1 images cannot be read" in result.stderr
+    assert "l2 0.3" in result.stdout
+
+    shutil.rmtree(photos / "train" / "bright")
+    result = selector("rank", "--task", photos, *model, *arguments, env=environment)
+    assert result.returncode == 2
+    assert "at least two classes" in result.stderr
+
+
+def test_hub_candidates_are_pinned_and_a_gated_one_is_a_row(
+    environment: dict[str, str], fake_hub: FakeHub, tmp_path: Path
+) -> None:
+    content = {path.name: path.read_bytes() for path in (ZOO / ROBUST).iterdir()}
+    commit = fake_hub.add("acme/robust", content)
+    fake_hub.add("acme/gated", content, gated=True)
+    online = environment | fake_hub.environment(tmp_path / "hf")
+    models = ("--model", "acme/robust", "--model", "hf-hub:acme/gated", "--model", "acme/none")
+    result = selector("rank", *DIGITS, *models, "--json", env=online)
+    assert result.returncode == 3, result.stderr
+    document = json.loads(result.stdout)
+    entry = document["ranking"][0]
+    assert entry["model"] == f"hf-hub:acme/robust@{commit}"
+    assert entry["provenance"]["commit"] == commit
+    assert [row["code"] for row in document["skipped"]] == ["gated", "not_found"]
+
+    asked = len(fake_hub.requests)
+    pinned = ("--model", f"acme/robust@{commit}", "--offline")
+    offline = selector("rank", *DIGITS, *pinned, "--json", env=online)
+    assert offline.returncode == 0, offline.stderr
+    assert len(fake_hub.requests) == asked
+
+
+def test_a_hub_that_is_down_is_exit_code_75(environment: dict[str, str], tmp_path: Path) -> None:
+    with FakeHub() as gone:
+        down = environment | gone.environment(tmp_path / "hf")
+    pinned = f"acme/robust@{'0' * 40}"
+    result = selector("rank", *DIGITS, "--model", pinned, env=down)
+    assert result.returncode == 75, result.stderr
+    assert "hub_unavailable" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "kill"]
+)
+def test_an_interrupted_run_ends_at_once_and_continues(
+    environment: dict[str, str], number: signal.Signals, code: int
+) -> None:
+    # The second candidate is large enough to be under way when the signal comes.
+    command = [
+        str(BIN / "selector"), "rank", *DIGITS, "--model", local(ROBUST),
+        "--model", local("tiny_resnet.cifar10"), "--steps", "400",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert f"1/2 {ROBUST}: measured" in line
+    process.send_signal(number)
+    sent = time.monotonic()
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert time.monotonic() - sent < 5  # one second on a machine that does nothing else
+    assert "the same command continues" in stderr
+    assert stdout == ""
+
+    resumed = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    assert resumed.stderr is not None
+    assert f"1/2 {ROBUST}: kept from an earlier run" in resumed.stderr.readline()
+    resumed.kill()
+    resumed.communicate()
+
+
+def test_help_names_both_the_task_and_the_exit_codes(environment: dict[str, str]) -> None:
+    top = selector("--help", env=environment)
+    assert top.returncode == 0
+    assert "75 the Hub is down" in " ".join(top.stdout.split())
+    rank = selector("rank", "--help", env=environment)
+    assert "--eps" in rank.stdout
+
+
+def test_shell_init_makes_the_reserved_word_work_in_bash(environment: dict[str, str]) -> None:
+    script = 'shopt -s expand_aliases\neval "$(selector shell-init bash)"\nselect --version\n'
+    path = f"{BIN}:{environment['PATH']}"
+    result = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=environment | {"PATH": path}
+    )
+    assert result.stdout.startswith("selector "), result.stderr
+    assert "complete" in selector("shell-init", "bash", env=environment).stdout

@@ -1,0 +1,348 @@
+"""The order of candidates, how sure it is, and what is advised."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from builders import evaluation, right
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from selector.ranking import choose, rank, told_apart
+from selector.records import Choice, Evaluation, RankedEvaluation
+
+IMAGES = 12
+THREAT = "linf 4/255"
+MASKED = ("masked_gradients",)
+
+outcomes = st.lists(st.booleans(), min_size=IMAGES, max_size=IMAGES)
+fields = st.tuples(outcomes, st.sampled_from([0.5, 1.0, 2.0]), st.booleans(), st.booleans())
+fields_of_many = st.lists(fields, min_size=1, max_size=6)
+
+
+def build(many: Sequence[tuple[list[bool], float, bool, bool]]) -> list[Evaluation]:
+    """Evaluations from what hypothesis drew, named by their place."""
+    return [
+        evaluation(
+            f"c{place}",
+            robust,
+            validation_loss=loss,
+            vacuous=vacuous,
+            flags=MASKED if masked else (),
+        )
+        for place, (robust, loss, vacuous, masked) in enumerate(many)
+    ]
+
+
+def names(ranked: Sequence[Evaluation]) -> list[str]:
+    return [e.name for e in ranked]
+
+
+def by_name(ranked: Sequence[RankedEvaluation]) -> dict[str, RankedEvaluation]:
+    return {e.name: e for e in ranked}
+
+
+def differing(only_first: int, only_second: int, images: int = 100) -> tuple[Evaluation, ...]:
+    """Two candidates that are right on different images, and both on the rest."""
+    both = images - only_first - only_second
+    return (
+        evaluation("first", (True,) * only_first + (False,) * only_second + (True,) * both),
+        evaluation("second", (False,) * only_first + (True,) * only_second + (True,) * both),
+    )
+
+
+def chosen(*evaluations: Evaluation) -> Choice:
+    choice = choose(rank(evaluations, seed=0), THREAT)
+    assert choice is not None
+    return choice
+
+
+def test_nothing_to_rank() -> None:
+    assert rank([], seed=0) == ()
+    assert choose([], THREAT) is None
+
+
+def test_more_robust_ranks_first() -> None:
+    ranked = rank(
+        [evaluation(n, right(k)) for n, k in zip("abc", (20, 70, 40), strict=True)], seed=0
+    )
+    assert names(ranked) == ["b", "c", "a"]
+    assert [e.rank for e in ranked] == [1, 2, 3]
+
+
+def test_equals_are_ordered_by_the_validated_loss() -> None:
+    ranked = rank(
+        [evaluation("a", validation_loss=2.0), evaluation("b", validation_loss=1.0)], seed=0
+    )
+    assert names(ranked) == ["b", "a"]
+
+
+def test_the_validated_loss_decides_between_equals_only() -> None:
+    first = evaluation("a", right(51), validation_loss=2.0)
+    second = evaluation("b", right(50), validation_loss=1.0)
+    assert names(rank([second, first], seed=0)) == ["a", "b"]
+
+
+def test_vacuous_rank_below_all_others_and_masked_last() -> None:
+    ranked = rank(
+        [
+            evaluation("masked", right(100), flags=MASKED),
+            evaluation("masked and vacuous", right(99), vacuous=True, flags=MASKED),
+            evaluation("vacuous", right(60), vacuous=True),
+            evaluation("sound", right(5), flags=["still_rising"]),
+        ],
+        seed=0,
+    )
+    assert names(ranked) == ["sound", "vacuous", "masked", "masked and vacuous"]
+    assert [e.group for e in ranked] == [1, 2, 3, 3]
+    assert [e.rank_interval for e in ranked[:2]] == [(1, 1), (2, 2)]
+
+
+def test_ranked_rows_keep_everything_that_was_measured() -> None:
+    before = evaluation("a", right(30), clean=right(90), attacked=right(40), flags=["at_chance"])
+    (after,) = rank([before], seed=0)
+    assert {name: getattr(after, name) for name in Evaluation.model_fields} == dict(before)
+    assert (after.rank, after.rank_interval, after.group) == (1, (1, 1), 1)
+
+
+@given(fields_of_many)
+def test_ranks_are_a_permutation_and_follow_the_objective(
+    many: list[tuple[list[bool], float, bool, bool]],
+) -> None:
+    evaluations = build(many)
+    ranked = rank(evaluations, seed=0)
+    assert [e.rank for e in ranked] == list(range(1, len(many) + 1))
+    assert sorted(names(ranked)) == sorted(names(evaluations))
+    keys = [
+        (
+            bool(e.warnings),
+            e.vacuous and not e.warnings,
+            -e.bound_optimal.on_task.estimated_robust_accuracy.value,
+            e.bound_optimal.validation_loss,
+        )
+        for e in ranked
+    ]
+    assert keys == sorted(keys)
+
+
+@given(fields_of_many)
+def test_rank_intervals_contain_the_rank(many: list[tuple[list[bool], float, bool, bool]]) -> None:
+    for e in rank(build(many), seed=0):
+        low, high = e.rank_interval
+        assert 1 <= low <= e.rank <= high <= len(many)
+
+
+def test_rank_intervals_of_many_equals_contain_the_rank() -> None:
+    draw = np.random.default_rng(0)
+    many = [evaluation(f"c{i}", draw.permutation(right(50)).tolist()) for i in range(60)]
+    ranked = rank(many, seed=0)
+    outside = [
+        (e.rank, e.rank_interval)
+        for e in ranked
+        if not e.rank_interval[0] <= e.rank <= e.rank_interval[1]
+    ]
+    assert not outside
+
+
+@given(fields_of_many, st.randoms(use_true_random=False))
+def test_the_order_of_the_input_does_not_matter(
+    many: list[tuple[list[bool], float, bool, bool]], random: st.DataObject
+) -> None:
+    evaluations = build(many)
+    shuffled = list(evaluations)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert rank(evaluations, seed=0) == rank(shuffled, seed=0)
+
+
+@given(fields_of_many)
+def test_a_worse_candidate_does_not_change_the_order_of_others(
+    many: list[tuple[list[bool], float, bool, bool]],
+) -> None:
+    evaluations = build(many)
+    worst = evaluation("worst", right(0, IMAGES), validation_loss=9.0, flags=MASKED)
+    before, after = rank(evaluations, seed=0), rank([worst, *evaluations], seed=0)
+    assert names(after) == [*names(before), "worst"]
+    assert [e.rank_interval for e in after[:-1]] == [e.rank_interval for e in before]
+    assert [e.group for e in after[:-1]] == [e.group for e in before]
+
+
+def test_intervals_depend_on_the_seed_alone() -> None:
+    draw = np.random.default_rng(1)
+    many = [evaluation(f"c{i}", (draw.random(40) < 0.5).tolist()) for i in range(8)]
+    assert rank(many, seed=0) == rank(many, seed=0)
+    others = [rank(many, seed=seed) for seed in range(1, 6)]
+    assert any(
+        [e.rank_interval for e in other] != [e.rank_interval for e in rank(many, seed=0)]
+        for other in others
+    )
+
+
+def test_a_clear_winner_is_sure_of_its_rank() -> None:
+    ranked = rank([evaluation("a", right(95)), evaluation("b", right(40))], seed=0)
+    assert [e.rank_interval for e in ranked] == [(1, 1), (2, 2)]
+    assert [e.group for e in ranked] == [1, 2]
+
+
+def test_twins_on_different_images_are_not_sure_of_theirs() -> None:
+    ranked = rank(differing(20, 20), seed=0)
+    assert [e.rank_interval for e in ranked] == [(1, 2), (1, 2)]
+    assert [e.group for e in ranked] == [1, 1]
+
+
+def test_candidates_that_are_right_on_the_same_images_keep_their_order() -> None:
+    # Nothing differs in any resample, so the validated loss decides in all of them.
+    ranked = rank(
+        [evaluation("a", validation_loss=2.0), evaluation("b", validation_loss=1.0)], seed=0
+    )
+    assert [e.rank_interval for e in ranked] == [(1, 1), (2, 2)]
+    assert [e.group for e in ranked] == [1, 1]
+
+
+def test_comparisons_are_paired() -> None:
+    # Six points of a hundred, far within the sampling error of either share; but every image
+    # that tells the two apart speaks for the same one.
+    a, b = evaluation("a", right(56)), evaluation("b", right(50))
+    assert stats.fisher_exact([[56, 44], [50, 50]]).pvalue > 0.4
+    assert told_apart(a, b)
+    assert [e.group for e in rank([a, b], seed=0)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "apart"),
+    [
+        # Two-sided p: 2/2^5 = 0.0625, 2/2^6 = 0.03125; 2(1 + 8)/2^8 = 0.0703, 2(1 + 9)/2^9 = 0.0391
+        (0, 0, False),
+        (5, 0, False),
+        (6, 0, True),
+        (0, 6, True),
+        (7, 1, False),
+        (8, 1, True),
+        (20, 20, False),
+        (25, 10, True),
+    ],
+)
+def test_told_apart_is_mcnemars_exact_test(only_first: int, only_second: int, apart: bool) -> None:
+    a, b = differing(only_first, only_second)
+    assert told_apart(a, b) is apart
+    assert told_apart(b, a) is apart
+
+
+@given(st.integers(0, 50), st.integers(0, 50))
+def test_told_apart_agrees_with_the_binomial_tail(only_first: int, only_second: int) -> None:
+    a, b = differing(only_first, only_second)
+    tail = stats.binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)
+    assert told_apart(a, b) is bool(min(1.0, 2 * tail) < 0.05)
+
+
+def test_a_group_is_not_told_apart_from_its_first() -> None:
+    # b is level with a, c with b but not with a: c opens a group of its own.
+    ranked = by_name(
+        rank(
+            [evaluation("a", right(60)), evaluation("b", right(56)), evaluation("c", right(52))],
+            seed=0,
+        )
+    )
+    assert not told_apart(ranked["b"], ranked["c"])
+    assert [ranked[n].group for n in "abc"] == [1, 1, 2]
+
+
+def test_different_images_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match="same test images"):
+        rank([evaluation("a", right(5, 10)), evaluation("b", right(5, 11))], seed=0)
+
+
+def test_the_choice_is_the_first() -> None:
+    choice = chosen(
+        evaluation("robust", right(60), clean=right(80), attacked=right(70)),
+        evaluation("clean", right(40), clean=right(95), attacked=right(65)),
+    )
+    assert choice.name == "robust"
+    assert choice.estimated_robust_accuracy == pytest.approx(0.60)
+    assert choice.attacked_accuracy == pytest.approx(0.70)
+    assert choice.clean_accuracy == pytest.approx(0.80)
+
+
+def test_what_choosing_by_clean_accuracy_costs() -> None:
+    choice = chosen(
+        evaluation("robust", right(60), clean=right(80), attacked=right(70)),
+        evaluation("between", right(50), clean=right(90), attacked=right(69)),
+        evaluation("clean", right(40), clean=right(95), attacked=right(65)),
+    )
+    assert choice.by_clean_accuracy == "clean"
+    assert choice.clean_accuracy_gained == pytest.approx(0.15)
+    assert choice.estimated_robust_accuracy_lost == pytest.approx(0.20)
+    assert choice.attacked_accuracy_lost == pytest.approx(0.05)
+    assert choice.sentence == (
+        "Choose robust: of 100 test images an estimated 60 stay right at linf 4/255"
+        " (70 withstood the attacks). Choosing by clean accuracy would have taken clean:"
+        " +15.0 points clean, -20.0 points estimated robust accuracy."
+    )
+
+
+def test_a_choice_that_is_also_the_cleanest_costs_nothing() -> None:
+    choice = chosen(
+        evaluation("best", right(60), clean=right(90)), evaluation("b", right(40), clean=right(90))
+    )
+    assert choice.by_clean_accuracy == "best"
+    assert choice.clean_accuracy_gained == 0
+    assert choice.estimated_robust_accuracy_lost == 0
+    assert choice.attacked_accuracy_lost == 0
+    assert choice.sentence.endswith("It also has the best clean accuracy.")
+
+
+def test_the_sentence_names_what_cannot_be_told_apart() -> None:
+    choice = chosen(
+        evaluation("a", right(60)), evaluation("b", right(58)), evaluation("c", right(10))
+    )
+    assert "Cannot be told apart from it: b." in choice.sentence
+
+
+def test_the_sentence_where_every_bound_is_vacuous() -> None:
+    choice = chosen(
+        evaluation("a", right(60), vacuous=True), evaluation("b", right(70), flags=MASKED)
+    )
+    assert choice.name == "a"
+    assert choice.sentence.startswith("No candidate's bound says anything at linf 4/255")
+
+
+def test_the_sentence_where_every_attack_was_blind() -> None:
+    choice = chosen(evaluation("a", right(60), flags=MASKED))
+    assert choice.sentence.startswith("No candidate could be measured soundly")
+
+
+def test_no_cost_is_not_printed_as_minus_nothing() -> None:
+    choice = chosen(
+        evaluation("a", right(60), clean=right(80), validation_loss=1.0),
+        evaluation("b", right(60), clean=right(90), validation_loss=2.0),
+    )
+    assert choice.estimated_robust_accuracy_lost == 0
+    assert "-0.0" not in choice.sentence
+
+
+def test_the_flattering_numbers_of_a_masked_candidate_are_no_advice() -> None:
+    choice = chosen(
+        evaluation("sound", right(60), clean=right(80)),
+        evaluation("blind", right(90), clean=right(95), flags=MASKED),
+    )
+    assert choice.name == "sound"
+    assert "+30.0 points estimated robust accuracy" not in choice.sentence
+
+
+def test_candidates_of_the_same_name_are_told_apart_by_their_model() -> None:
+    # Two local folders may have the same name of their own.
+    choice = chosen(
+        evaluation("export", right(60), clean=right(80), model="local-dir:/a/export"),
+        evaluation("export", right(40), clean=right(95), model="local-dir:/b/export"),
+    )
+    assert choice.clean_accuracy_gained == pytest.approx(0.15)
+    assert "also has the best clean accuracy" not in choice.sentence
+
+
+def test_every_order_of_three_gives_one_ranking() -> None:
+    three = [evaluation(n, right(k)) for n, k in zip("abc", (50, 50, 30), strict=True)]
+    rankings = [rank(order, seed=3) for order in itertools.permutations(three)]
+    assert all(ranked == rankings[0] for ranked in rankings)
