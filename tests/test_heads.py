@@ -52,14 +52,10 @@ def scale_of(data: Labelled) -> float:
 
 def worst_case(weight: np.ndarray, bias: np.ndarray, data: Labelled) -> np.ndarray:
     """log(1 + sum_{j != y} exp(m_j + s c_j)) per image, by numpy."""
-    losses = []
-    for z, y, s in zip(
-        data.features.numpy(), data.labels.tolist(), data.displacement.numpy(), strict=True
-    ):
-        logits = weight @ z + bias
-        c = np.linalg.norm(weight - weight[y], axis=1)
-        losses.append(np.logaddexp.reduce(logits - logits[y] + s * c))
-    return np.array(losses)
+    logits, labels = data.features.numpy() @ weight.T + bias, data.labels.numpy()
+    margins = logits - np.take_along_axis(logits, labels[:, None], axis=1)
+    c = np.linalg.norm(weight[:, None] - weight[None], axis=2)[labels]
+    return np.logaddexp.reduce(margins + data.displacement.numpy()[:, None] * c, axis=1)
 
 
 def objective(weight: np.ndarray, bias: np.ndarray, data: Labelled, l2: float) -> float:
@@ -134,30 +130,56 @@ def test_the_gradient_vanishes_at_the_optimum(reach: float):
 
     weight = head.weight.numpy()
     at = np.concatenate([(weight * scale).ravel(), head.bias.numpy() + weight @ centre])
-    assert np.abs(approx_fprime(at, value, 1e-6)).max() < 1e-3
-    assert np.abs(approx_fprime(at + 0.1 * normal(len(at), seed=1).numpy(), value, 1e-6)).max() > 1e-2
+    assert np.abs(approx_fprime(at, value, 1e-6)).max() < 1e-5
+    elsewhere = at + 0.1 * normal(len(at), seed=1).numpy()
+    assert np.abs(approx_fprime(elsewhere, value, 1e-6)).max() > 1e-3
 
 
-def test_with_a_displacement_beyond_all_differences_only_the_class_priors_are_left():
-    data = clusters()
-    data = Labelled(data.features[:50], data.labels[:50], torch.full((50,), 1e3).double())
-    head = fit_head(data, CLASSES, 1e-2)
-    assert mean_worst_case(head, data) == pytest.approx(
-        prior_entropy(data.labels, CLASSES), abs=1e-4
-    )
-    priors = torch.bincount(data.labels).double() / 50
-    torch.testing.assert_close(
-        head(data.features).softmax(dim=1), priors.expand(50, 3), rtol=0, atol=1e-2
-    )
+# How many images of each class, and the displacement as a share of the features' scale. From about
+# one on, the optimum is at or next to W = 0, where the distances between rows have a kink.
+UNEQUAL = pytest.mark.parametrize(
+    "counts", [(45, 5), (20, 20, 10), (90, 8, 2)], ids=lambda counts: "-".join(map(str, counts))
+)
+SHARES = pytest.mark.parametrize("share", [0.3, 0.7, 1.0, 2.0, 10.0], ids="s={:g}".format)
 
 
-@pytest.mark.parametrize("l2", [0.1, 1e-3, 1e-6], ids="l2={:g}".format)
-@pytest.mark.parametrize("reach", [0.0, 0.5, 2.0, 10.0, 100.0], ids="s={:g}".format)
-def test_the_bound_on_training_images_is_at_most_the_entropy_of_the_priors(reach, l2: float):
-    data = clusters(reach=reach, spread=3)
-    bound = mean_worst_case(fit_head(data, CLASSES, l2), data)
-    assert bound <= prior_entropy(data.labels, CLASSES) + 1e-6
-    assert prior_entropy(data.labels, CLASSES) <= math.log(CLASSES)
+def unequal(counts: tuple[int, ...], share: float) -> Labelled:
+    """Clusters of unequal size, every image movable by this share of the features' scale."""
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    centres = 2 * normal(len(counts), 4, seed=100)
+    features = 5 + 3 * (centres[labels] + normal(len(labels), 4, seed=0))
+    still = Labelled.clean(features, labels)
+    s = torch.full((len(labels),), share * scale_of(still)).double()
+    return Labelled(features, labels, s)
+
+
+@UNEQUAL
+@SHARES
+@pytest.mark.parametrize("l2", [0.1, 1e-6], ids="l2={:g}".format)
+def test_the_bound_on_training_images_is_at_most_the_entropy_of_their_priors(
+    counts: tuple[int, ...], share: float, l2: float
+):
+    data, classes = unequal(counts, share), len(counts)
+    entropy = prior_entropy(data.labels, classes)
+    assert mean_worst_case(fit_head(data, classes, l2), data) <= entropy + 1e-5
+    assert entropy < math.log(classes)
+
+
+@UNEQUAL
+@SHARES
+def test_the_optimum_is_found_at_every_displacement(counts: tuple[int, ...], share: float):
+    data, classes, l2 = unequal(counts, share), len(counts), 1e-2
+    centre, scale = data.features.numpy().mean(axis=0), scale_of(data)
+
+    def value(flat: np.ndarray) -> float:
+        weight = flat[: 4 * classes].reshape(classes, 4) / scale
+        return objective(weight, flat[4 * classes :] - weight @ centre, data, l2)
+
+    # Away from the kink, and with as many steps as it takes.
+    priors = np.log(np.array(counts) / sum(counts))
+    start = np.concatenate([0.3 * normal(4 * classes, seed=1).numpy(), priors])
+    theirs = minimize(value, start, method="BFGS").fun
+    assert objective_at(fit_head(data, classes, l2), data, l2) <= theirs + 1e-5
 
 
 def test_the_optimum_grows_with_displacement():
@@ -255,30 +277,22 @@ def test_duplicated_and_dead_dimensions_change_no_decision():
 # Choosing.
 
 
-@pytest.mark.parametrize("spread", [0.3, 1.5, 6.0], ids="spread={:g}".format)
-def test_the_probe_is_the_one_of_the_grid_with_the_smallest_validation_loss(spread: float):
+@pytest.mark.parametrize(("spread", "l2"), [(0.3, 1e-6), (3.0, 1e-3), (6.0, 1e-2)])
+def test_the_probe_is_the_one_of_the_grid_with_the_smallest_validation_loss(spread, l2: float):
     fit = clusters(45, 20, spread, reach=1.0)
     validation = clusters(60, 20, spread, seed=7, reach=1.0)
     chosen = choose_probe(fit, validation, CLASSES)
     clean_fit = Labelled.clean(fit.features, fit.labels)
     clean_validation = Labelled.clean(validation.features, validation.labels)
     losses = [
-        mean_worst_case(fit_head(clean_fit, CLASSES, l2), clean_validation) for l2 in L2_GRID
+        mean_worst_case(fit_head(clean_fit, CLASSES, each), clean_validation) for each in L2_GRID
     ]
-    assert chosen.l2 == L2_GRID[int(np.argmin(losses))]
+    assert chosen.l2 == L2_GRID[int(np.argmin(losses))] == l2
     assert chosen.validation_loss == pytest.approx(min(losses), abs=1e-3)
     assert chosen.validation_loss == pytest.approx(
         mean_worst_case(chosen.head, clean_validation), rel=1e-9
     )
     assert chosen.radius_scale == 0
-
-
-def test_those_cases_do_not_all_choose_the_same_regularisation():
-    chosen = {
-        choose_probe(clusters(45, 20, spread), clusters(60, 20, spread, seed=7), CLASSES).l2
-        for spread in (0.3, 1.5, 6.0)
-    }
-    assert len(chosen) > 1
 
 
 def test_the_bound_optimal_head_is_chosen_at_the_full_displacement_of_validation_images():
@@ -292,19 +306,22 @@ def test_the_bound_optimal_head_is_chosen_at_the_full_displacement_of_validation
         for scale in RADIUS_SCALES
         for l2 in L2_GRID
     }
-    assert chosen.validation_loss == pytest.approx(min(losses.values()), abs=1e-4)
-    assert losses[chosen.radius_scale, chosen.l2] == pytest.approx(min(losses.values()), abs=1e-4)
+    # The grid is fitted along a path, so that nearly equal heads may change places.
+    assert chosen.validation_loss == pytest.approx(min(losses.values()), abs=2e-3)
+    assert losses[chosen.radius_scale, chosen.l2] == pytest.approx(min(losses.values()), abs=2e-3)
+    assert np.quantile(list(losses.values()), 0.5) > min(losses.values()) + 5e-3
     assert chosen.validation_loss == pytest.approx(
         mean_worst_case(chosen.head, validation), rel=1e-9
     )
 
 
 def test_a_fit_against_part_of_the_displacement_can_be_chosen():
-    fit, validation = clusters(45, 5, reach=4.0), clusters(45, 5, seed=7, reach=0.5)
-    assert choose_head(fit, validation, CLASSES).radius_scale == min(RADIUS_SCALES)
-    with_one = choose_head(fit, validation, CLASSES, radius_scales=(1.0,))
-    assert with_one.radius_scale == 1
-    assert with_one.validation_loss > choose_head(fit, validation, CLASSES).validation_loss
+    fit, validation = clusters(45, 5, 2, reach=8.0), clusters(45, 5, 2, seed=7, reach=1.0)
+    chosen = choose_head(fit, validation, CLASSES)
+    assert chosen.radius_scale == 0.5
+    with_all = choose_head(fit, validation, CLASSES, radius_scales=(1.0,))
+    assert with_all.radius_scale == 1
+    assert with_all.validation_loss > chosen.validation_loss + 0.05
 
 
 # Heads and projections.
