@@ -118,6 +118,18 @@ def criterion_holds(logits: Tensor, weight: Tensor, labels: Tensor, displacement
     return correct & (displacement < decision_radii(logits, weight))
 
 
+def tolerances(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Tensor:
+    """Per image (n,): min(1, r(x) / s(x)) where classified correctly, 0 where not.
+
+    The share of the displacement that the decision survives: 1 where the criterion holds, and
+    still informative where it holds for no image. Unchanged when features are rescaled.
+    """
+    correct = logits.argmax(dim=1) == labels
+    # Equal radius and displacement is not yet safe (Theorem 2 is strict) but counts as whole.
+    share = decision_radii(logits, weight) / displacement
+    return torch.where(correct, share.nan_to_num(1.0).clamp_max(1), 0.0)
+
+
 def prior_entropy(labels: Tensor, classes: int) -> float:
     """Loss in nats of the head that knows only how frequent each class is among ``labels``.
 

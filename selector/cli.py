@@ -121,7 +121,7 @@ def rank(
     steps: Annotated[int | None, typer.Option(help="Gradient steps per start.")] = None,
     train_images: Annotated[int | None, typer.Option(help="Images to fit heads on.")] = None,
     test_images: Annotated[int | None, typer.Option(help="Images to attack and report on.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of draws, splits and random starts.")] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the ranking as JSON to this file.")

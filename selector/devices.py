@@ -11,22 +11,21 @@ from selector.records import DeviceRecord
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that ``--device`` names; ``auto`` takes CUDA, then MPS, then the CPU.
+    """The device that ``--device`` names; ``auto`` takes CUDA where there is one, else the CPU.
 
     Raises:
-        UsageError: there is no such device here.
+        UsageError: there is no such device here, or it has no double precision (as MPS), which
+            the heads are fitted in.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.empty(1, device=device, dtype=torch.float64)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise UsageError(
-            f"--device must name a device of this machine, found {name!r}:"
-            f" {str(error).splitlines()[0]}",
+            "--device must name a device of this machine that computes in double precision,"
+            f" found {name!r}: {str(error).splitlines()[0]}",
             hint="Try --device auto or --device cpu.",
         ) from None
     return device

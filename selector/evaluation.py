@@ -49,7 +49,7 @@ from selector.threat import ThreatModel
 PREFLIGHT_IMAGES = 4
 
 # Images per pass start from this many input pixels, and shrink when memory runs out.
-_PIXELS_PER_BATCH = {"cpu": 32 * 224 * 224, "cuda": 256 * 224 * 224, "mps": 64 * 224 * 224}
+_PIXELS_PER_BATCH = {"cpu": 32 * 224 * 224, "cuda": 256 * 224 * 224}
 _LARGEST_BATCH = 256
 
 
@@ -161,7 +161,7 @@ def _load(prepared: Prepared, setting: Setting, watch: Stopwatch) -> _Run:
     few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
     check_backbone(backbone, few, setting.threat)
     height, width = backbone.input_size
-    pixels = _PIXELS_PER_BATCH[setting.device.type]
+    pixels = _PIXELS_PER_BATCH["cpu" if setting.device.type == "cpu" else "cuda"]
     batch = BatchSize(min(_LARGEST_BATCH, max(1, pixels // (height * width))))
     return _Run(backbone, setting, batch, watch)
 

@@ -15,7 +15,8 @@ from selector.records import Choice, Evaluation, RankedEvaluation
 
 OBJECTIVE = (
     "estimated robust accuracy of the bound-optimal head, criterion on A∘g; ties by its estimated"
-    " worst-case loss on validation images; vacuous heads below all others, masked gradients last"
+    " worst-case loss on validation images; vacuous heads below all others, by the estimated"
+    " tolerance of the ordinary probe on A∘g; masked gradients last"
 )
 MASKED = "masked_gradients"
 _RESAMPLES = 2000
@@ -81,7 +82,13 @@ def choose(ranking: Sequence[RankedEvaluation], threat: str) -> Choice | None:
 
 
 def _key(e: Evaluation) -> tuple[int, float, float, str]:
-    return (tier(e), -_robust(e), e.bound_optimal.validation_loss, e.model)
+    return (tier(e), -float(np.mean(_scores(e))), e.bound_optimal.validation_loss, e.model)
+
+
+def _scores(e: Evaluation) -> np.ndarray:
+    """What is averaged to rank: where no bound says anything, what the usual probe tolerates."""
+    images = e.per_image
+    return np.array(images.tolerance if tier(e) else images.robust_correct, dtype=float)
 
 
 def _robust(e: Evaluation) -> float:
@@ -94,15 +101,15 @@ def _attacked(e: Evaluation) -> float:
 
 def _rank_intervals(ordered: Sequence[Evaluation], seed: int) -> list[tuple[int, int]]:
     """Percentiles of each rank when the test images are resampled, the same for all candidates."""
-    outcomes = np.array([e.per_image.robust_correct for e in ordered], dtype=float)
-    n = outcomes.shape[1]
+    scores = np.stack([_scores(e) for e in ordered])
+    n = scores.shape[1]
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
-    accuracy = outcomes @ weights.T
+    means = scores @ weights.T
     # Within a resample, ties keep the order of the validated loss, as the ranking itself does.
-    tie_break = np.array([_key(e)[2] for e in ordered])[:, None].repeat(_RESAMPLES, axis=1)
-    tiers = np.array([tier(e) for e in ordered])[:, None].repeat(_RESAMPLES, axis=1)
-    order = np.lexsort((tie_break, -accuracy, tiers), axis=0)
-    ranks = np.argsort(order, axis=0) + 1
+    tie_break = np.array([e.bound_optimal.validation_loss for e in ordered])[:, None]
+    tiers = np.array([tier(e) for e in ordered])[:, None]
+    keys = (np.broadcast_to(tie_break, means.shape), -means, np.broadcast_to(tiers, means.shape))
+    ranks = np.argsort(np.lexsort(keys, axis=0), axis=0) + 1
     tail = (1 - _LEVEL) / 2
     low = np.quantile(ranks, tail, axis=1, method="lower").astype(int)
     high = np.quantile(ranks, 1 - tail, axis=1, method="higher").astype(int)
@@ -122,13 +129,18 @@ def _groups(ordered: Sequence[Evaluation]) -> list[int]:
 
 
 def told_apart(a: Evaluation, b: Evaluation) -> bool:
-    """Whether robust accuracies differ at the 5 % level: McNemar's exact test, paired."""
-    first, second = np.array(a.per_image.robust_correct), np.array(b.per_image.robust_correct)
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    if only_first + only_second == 0:
+    """Whether two candidates of one tier differ at the 5 % level, paired over test images.
+
+    McNemar's exact test where they are ranked by robust accuracy, Student's paired test where
+    they are ranked by tolerance.
+    """
+    first, second = _scores(a), _scores(b)
+    if np.allclose(first, second):
         return False
-    p_value = stats.binomtest(only_first, only_first + only_second).pvalue
-    return bool(p_value < 1 - _LEVEL)
+    if tier(a):
+        return bool(stats.ttest_rel(first, second).pvalue < 1 - _LEVEL)
+    only_first, only_second = int((first > second).sum()), int((second > first).sum())
+    return bool(stats.binomtest(only_first, only_first + only_second).pvalue < 1 - _LEVEL)
 
 
 def _sentence(
@@ -140,16 +152,18 @@ def _sentence(
     if tier(best) == 2:
         return "No candidate could be measured soundly: every attack was blind (masked gradients)."
     if tier(best) == 1:
+        tolerance = best.probe.on_task.estimated_tolerance.value
         return (
             f"No candidate's bound says anything at {threat}: none is better than knowing the class"
-            " frequencies. Try a smaller --eps, or candidates pretrained to be robust."
+            f" frequencies. Nearest to it is {best.name}, whose usual probe tolerates an estimated"
+            f" {_percent(tolerance)} % of what the attack attains. Try a smaller --eps, or"
+            " candidates pretrained to be robust."
         )
-    equals = [e.name for e in ranking[1:] if e.group == best.group]
     advice = (
         f"Choose {best.name}: of 100 test images an estimated {_percent(_robust(best))} stay right"
         f" at {threat} ({_percent(_attacked(best))} withstood the attacks)."
     )
-    if equals:
+    if equals := [e.name for e in ranking[1:] if e.group == best.group]:
         advice += f" Cannot be told apart from it: {', '.join(equals)}."
     if cleanest.name == best.name:
         return advice + " It also has the best clean accuracy."

@@ -65,6 +65,9 @@ class EstimatedRobustness(Record):
     estimated_robust_accuracy: Annotated[
         Estimate, Field(description="correct and displacement below the decision radius: Theorem 2")
     ]
+    estimated_tolerance: Annotated[
+        Estimate, Field(description="mean of min(1, r/s), 0 where wrong: survived displacement")
+    ]
     estimated_theorem1_loss: Annotated[
         float, Field(description="Theorem 1, clipped loss, finite-sample term included")
     ]
@@ -144,6 +147,7 @@ class PerImage(Record):
     ]
     attacked_correct: Annotated[tuple[bool, ...], Field(description="bound-optimal head")]
     worst_case_loss: Annotated[tuple[float, ...], Field(description="bound-optimal head, A∘g")]
+    tolerance: Annotated[tuple[float, ...], Field(description="ordinary probe, A∘g")]
 
 
 class Findings(Record):

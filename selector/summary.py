@@ -60,6 +60,9 @@ def summarise(measured: Measured, prior_entropy: float) -> Findings:
     bound_optimal = _report_head(measured, measured.bound_optimal, s_g, s_task)
     robust = bounds.criterion_holds(logits, head.weight, test.labels, s_task)
     losses = bounds.worst_case_losses(logits, head.weight, test.labels, s_task)
+    probe_head = measured.probe.head
+    probe_logits = probe_head(test.features)
+    tolerance = bounds.tolerances(probe_logits, probe_head.weight, test.labels, s_task)
     return Findings(
         probe=probe,
         bound_optimal=bound_optimal,
@@ -69,10 +72,11 @@ def summarise(measured: Measured, prior_entropy: float) -> Findings:
         diagnostics=measured.diagnostics,
         warnings=flags(measured.diagnostics, probe, test.labels),
         per_image=PerImage(
-            clean_correct=_as_tuple(measured.probe.head(test.features).argmax(1) == test.labels),
+            clean_correct=_as_tuple(probe_logits.argmax(dim=1) == test.labels),
             robust_correct=_as_tuple(robust),
             attacked_correct=_as_tuple(measured.pool.always_correct(head, test.labels)),
             worst_case_loss=_as_tuple(losses),
+            tolerance=_as_tuple(tolerance),
         ),
     )
 
@@ -100,6 +104,7 @@ def _estimate(logits: Tensor, head: LinearHead, labels: Tensor, s: Tensor) -> Es
         estimated_robust_accuracy=intervals.proportion(
             bounds.criterion_holds(logits, weight, labels, s)
         ),
+        estimated_tolerance=intervals.mean(bounds.tolerances(logits, weight, labels, s)),
         estimated_theorem1_loss=bounds.theorem1_loss(
             bounds.cross_entropy(logits, labels),
             weight,

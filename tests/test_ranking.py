@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from random import Random
 
 import numpy as np
 import pytest
@@ -150,11 +151,11 @@ def test_rank_intervals_of_many_equals_contain_the_rank() -> None:
 
 @given(fields_of_many, st.randoms(use_true_random=False))
 def test_the_order_of_the_input_does_not_matter(
-    many: list[tuple[list[bool], float, bool, bool]], random: st.DataObject
+    many: list[tuple[list[bool], float, bool, bool]], random: Random
 ) -> None:
     evaluations = build(many)
     shuffled = list(evaluations)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert rank(evaluations, seed=0) == rank(shuffled, seed=0)
 
 

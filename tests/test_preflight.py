@@ -1,0 +1,220 @@
+"""The checks before a backbone is measured: every planted failure is found, a good one passes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from selector.backbones import Backbone
+from selector.errors import CandidateError
+from selector.norms import NORMS, Norm
+from selector.preflight import check_backbone
+from selector.threat import ThreatModel
+
+
+class Good(nn.Module):
+    """A convolution and a mean over positions, with the two methods of a timm network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 5, 3)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.conv(x).tanh()
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        assert pre_logits
+        return x.mean(dim=(2, 3))
+
+
+class Constant(Good):
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return 0 * x.mean(dim=(2, 3)) + 0.5
+
+
+class NotANumber(Good):
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        features = x.mean(dim=(2, 3)).clone()
+        features[1, 0] = math.nan
+        return features
+
+
+class Infinite(Good):
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return x.mean(dim=(2, 3)) + math.inf
+
+
+class Dropout(Good):
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return nn.functional.dropout(x.mean(dim=(2, 3)), 0.5, training=True)
+
+
+class Unpooled(Good):
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return x
+
+
+class OneRowForAll(Good):
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return x.mean(dim=(0, 2, 3))[None]
+
+
+class Raising(Good):
+    def forward_features(self, x: Tensor) -> Tensor:
+        raise AssertionError("Input height (8) doesn't match model (224).\nAnd more.")
+
+
+class Rounding(Good):
+    """As a quantised preprocessing does; the step is finer than the perturbation."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return super().forward_features((x * 255).round() / 255)
+
+
+class CoarseRounding(Good):
+    """No perturbation of this size changes anything."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return super().forward_features((x * 4).round() / 4)
+
+
+class RoundingOfOneImage(Good):
+    def forward_features(self, x: Tensor) -> Tensor:
+        rounded = (x * 255).round() / 255
+        return super().forward_features(torch.cat([x[:1], rounded[1:2], x[2:]]))
+
+
+class Detached(Good):
+    def forward_features(self, x: Tensor) -> Tensor:
+        return super().forward_features(x.detach())
+
+
+class WithoutGradient(Good):
+    @torch.no_grad()
+    def forward_features(self, x: Tensor) -> Tensor:
+        return super().forward_features(x)
+
+
+class InfiniteSlope(Good):
+    """Finite features, and 0 · inf in the gradient."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return super().forward_features(x + (0 * x).sqrt())
+
+
+def backbone(network: nn.Module, size: int = 8) -> Backbone:
+    return Backbone(
+        network,
+        architecture="planted",
+        license=None,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        input_size=(size, size),
+        interpolation="bilinear",
+    )
+
+
+def images(count: int = 4) -> Tensor:
+    return torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def failure(candidate: nn.Module, threat: ThreatModel | None = None) -> CandidateError:
+    with pytest.raises(CandidateError) as caught:
+        check_backbone(candidate, images(), threat or ThreatModel("linf", 8 / 255))
+    assert type(caught.value) is CandidateError
+    return caught.value
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("size", [8, 12], ids=["own size", "resized"])
+def test_a_good_backbone_passes(norm: Norm, size: int):
+    check_backbone(backbone(Good(), size), images(), ThreatModel(norm, 4 / 255))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(
+    ("network", "code"),
+    [
+        (Raising, "forward_failed"),
+        (Unpooled, "no_pooled_features"),
+        (OneRowForAll, "no_pooled_features"),
+        (NotANumber, "non_finite_features"),
+        (Infinite, "non_finite_features"),
+        (Dropout, "not_deterministic"),
+        (Constant, "collapsed_features"),
+        (Rounding, "masked_gradients"),
+        (CoarseRounding, "masked_gradients"),
+        (RoundingOfOneImage, "masked_gradients"),
+        (Detached, "masked_gradients"),
+        (WithoutGradient, "masked_gradients"),
+        (InfiniteSlope, "non_finite_gradient"),
+    ],
+)
+def test_a_planted_failure_is_found(network: type[nn.Module], code: str, norm: Norm):
+    eps = 8 / 255 if norm == "linf" else 0.2
+    assert failure(backbone(network()), ThreatModel(norm, eps)).code == code
+
+
+def test_dropout_left_in_training_mode_is_found():
+    class WithDropout(Good):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+
+        def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+            return self.drop(x.mean(dim=(2, 3)))
+
+    candidate = backbone(WithDropout())
+    check_backbone(candidate, images(), ThreatModel("linf", 8 / 255))
+    candidate.train()
+    assert failure(candidate).code == "not_deterministic"
+
+
+@pytest.mark.parametrize("spoilt", ["weight", "std"])
+def test_a_backbone_whose_numbers_are_spoilt_after_loading_is_found(spoilt: str):
+    candidate = backbone(Good())
+    if spoilt == "weight":
+        candidate.network.conv.weight.fill_(math.nan)
+    else:
+        candidate.std.fill_(0)
+    assert failure(candidate).code == "non_finite_features"
+
+
+def test_messages_say_what_was_found():
+    error = failure(backbone(Raising()))
+    assert "Input height (8) doesn't match model (224)." in error.message
+    assert "And more" not in error.message
+    assert isinstance(error.__cause__, AssertionError)
+    assert "(4, 5, 6, 6)" in failure(backbone(Unpooled())).message
+    assert "rounding" in failure(backbone(Rounding())).hint
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("planted")])
+def test_lack_of_memory_is_not_the_candidates_failure(error: Exception):
+    class Hungry(Good):
+        def forward_features(self, x: Tensor) -> Tensor:
+            raise error
+
+    with pytest.raises(type(error)):
+        check_backbone(backbone(Hungry()), images(), ThreatModel("linf", 8 / 255))
+
+
+def test_a_network_that_fails_only_when_differentiated_is_a_failed_candidate():
+    class ThroughNumpy(Good):
+        def forward_features(self, x: Tensor) -> Tensor:
+            return super().forward_features(torch.from_numpy(x.numpy()))
+
+    assert failure(backbone(ThroughNumpy())).code in {"forward_failed", "masked_gradients"}
+
+
+def test_the_checks_leave_the_backbone_as_it_was():
+    candidate = backbone(Good())
+    before = {name: value.clone() for name, value in candidate.state_dict().items()}
+    check_backbone(candidate, images(), ThreatModel("linf", 8 / 255))
+    assert all(torch.equal(before[name], value) for name, value in candidate.state_dict().items())
+    assert not candidate.training
+    assert not any(p.requires_grad or p.grad is not None for p in candidate.parameters())

@@ -1,0 +1,405 @@
+"""What people and programs are shown: the document, its file, the table and the progress."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builders import evaluation, ranking, right, skipped
+from rich.cells import cell_len
+from rich.console import Console
+
+from selector.errors import UsageError
+from selector.records import Ranking
+from selector.reports import document
+from selector.reports.progress import Display
+from selector.reports.table import print_table
+
+HOSTILE = [
+    "[red]x[/red]",
+    "[/]",
+    "[bold",
+    "back\\slash\\",
+    "\\[red]",
+    ":skull:",
+    "a b  c",
+    "{name} %s",
+    "模型-ü",
+]
+CONTROL = [
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "a\rb",
+    "a\nb",
+    "a\tb",
+    "\x9b31m",
+    "a\u202eb",
+    "\udce9",
+]
+
+
+def shown(of: Ranking, width: int = 100, **options: bool | str) -> str:
+    """The table as printed on a console without colours."""
+    console = Console(file=io.StringIO(), width=width, **options)  # type: ignore[arg-type]
+    print_table(of, console)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def flat(text: str) -> str:
+    """Without what wrapping has put in."""
+    return " ".join(text.split())
+
+
+def widest(text: str) -> int:
+    return max(cell_len(line) for line in text.splitlines())
+
+
+@pytest.fixture
+def umask() -> Iterator[int]:
+    """An unusual umask."""
+    before = os.umask(0o027)
+    yield 0o027
+    os.umask(before)
+
+
+# --- the document --------------------------------------------------------------------------------
+
+
+def test_the_document_can_be_read_again() -> None:
+    before = ranking([evaluation("ä", right(60)), evaluation("b", vacuous=True)], [skipped()])
+    text = document.to_json(before)
+    assert text.endswith("}\n")
+    assert Ranking.model_validate_json(text) == before
+    assert json.loads(text)["schema_version"] == "1.0"
+    assert document.to_json(Ranking.model_validate_json(text)) == text
+
+
+def test_the_document_is_strict_json() -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    found = json.loads(document.to_json(ranking([evaluation()])), parse_constant=refuse)
+    assert found["ranking"][0]["name"] == "a"
+
+
+def test_an_empty_ranking_is_a_document_too() -> None:
+    found = json.loads(document.to_json(ranking([], [skipped("acme/broken")])))
+    assert (found["choice"], found["ranking"]) == (None, [])
+    assert [entry["name"] for entry in found["skipped"]] == ["acme/broken"]
+
+
+# --- its file ------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    document.write_atomically(path, "first ä\n")
+    document.write_atomically(path, "second\n")
+    assert path.read_bytes() == b"second\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_is_utf_8_in_any_locale(tmp_path: Path) -> None:
+    document.write_atomically(tmp_path / "out.json", "ä∘\n")
+    assert (tmp_path / "out.json").read_bytes() == "ä∘\n".encode()
+
+
+@pytest.mark.parametrize("failing", ["os.fsync", "os.fdopen", "pathlib.Path.replace"])
+@pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, error: BaseException
+) -> None:
+    path = tmp_path / "out.json"
+    path.write_text("old")
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(failing, fail)
+    with pytest.raises(type(error)):
+        document.write_atomically(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        document.write_atomically(path, "half of it \udce9")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
+    document.write_atomically(tmp_path / "out.json", "text")
+    assert stat.S_IMODE((tmp_path / "out.json").stat().st_mode) == 0o666 & ~umask
+    assert os.umask(umask) == umask
+
+
+def test_a_writable_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document.check_writable(tmp_path / "new.json")
+    (tmp_path / "old.json").write_text("old")
+    document.check_writable(tmp_path / "old.json")
+    monkeypatch.chdir(tmp_path)
+    document.check_writable(Path("here.json"))
+    assert (tmp_path / "old.json").read_text() == "old"
+    assert not (tmp_path / "new.json").exists()
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--output must name a file"):
+        document.check_writable(tmp_path)
+
+
+def test_a_place_in_a_folder_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    for parent in ("none", "file"):
+        with pytest.raises(UsageError, match="--output must lie in a folder") as caught:
+            document.check_writable(tmp_path / parent / "out.json")
+        assert str(tmp_path / parent) in caught.value.message
+
+
+def test_a_place_that_must_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Permissions do not stop root, who may run the tests.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(UsageError, match="--output must lie in a folder that can be written"):
+        document.check_writable(tmp_path / "out.json")
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    # As root in a container, `-o /dev/null` would leave a regular file there.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="--output"):
+        document.check_writable(pipe)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_the_table_shows_every_candidate_in_order() -> None:
+    text = shown(
+        ranking([evaluation(n, right(k)) for n, k in zip(("one", "two"), (30, 70), strict=True)])
+    )
+    rows = [line for line in text.splitlines() if " 70.0 " in line or " 30.0 " in line]
+    assert ["two" in rows[0], "one" in rows[1]] == [True, True]
+    assert "( 60- 80)" in rows[0]
+    assert len(rows) == 2
+
+
+def test_the_table_says_what_was_measured() -> None:
+    text = flat(shown(ranking([evaluation()])))
+    for words in (
+        "plates: 3 classes, 100 test images of 224 px, heads fitted on 500",
+        "threat linf 4/255",
+        "standard: apgd 5 x 20 steps on cpu, seed 0",
+        "an estimate, not a certificate",
+        "1.10",
+    ):
+        assert words in text
+
+
+def test_the_table_names_vacuous_and_masked_rows() -> None:
+    text = shown(
+        ranking(
+            [
+                evaluation("sound"),
+                evaluation("dull", vacuous=True),
+                evaluation("blind", flags=["masked_gradients"]),
+            ]
+        )
+    )
+    (dull,) = [line for line in text.splitlines() if "dull" in line and "│" in line]
+    (blind,) = [
+        line
+        for line in text.splitlines()
+        if "blind" in line and "│" in line and "about" not in line
+    ]
+    (sound,) = [line for line in text.splitlines() if "sound" in line and "│" in line]
+    assert "vacuous" in dull
+    assert "masked" in blind
+    assert "vacuous" not in sound
+    assert "masked" not in sound
+
+
+def test_lines_part_groups() -> None:
+    def lines(*correct: int) -> int:
+        text = shown(ranking([evaluation(f"c{k}", right(k)) for k in correct]))
+        return sum(line.startswith("├") for line in text.splitlines())
+
+    assert lines(90, 89, 50, 49, 10) == lines(90, 89) + 2
+
+
+def test_the_sentence_is_the_last_word() -> None:
+    given = ranking([evaluation("best", right(60)), evaluation("b", right(10))])
+    assert given.choice is not None
+    assert flat(shown(given)).endswith(given.choice.sentence)
+
+
+def test_left_out_candidates_are_shown_with_the_reason() -> None:
+    text = flat(
+        shown(
+            ranking(
+                [evaluation("best")],
+                [
+                    skipped("acme/a", code="gated", reason="it is gated.", hint="Ask for access."),
+                    skipped("acme/b", code="not_found", reason="there is none.", hint=""),
+                ],
+            )
+        )
+    )
+    assert "Not ranked" in text
+    assert "acme/a [gated] it is gated. Ask for access." in text
+    assert "acme/b [not_found] there is none." in text
+    assert "Not ranked" not in shown(ranking([evaluation()]))
+
+
+def test_nothing_ranked_still_says_why() -> None:
+    text = flat(shown(ranking([], [skipped("acme/a", reason="it is damaged.")])))
+    assert "acme/a [keys_mismatch] it is damaged." in text
+    assert "backbone" not in text
+
+
+def test_warnings_are_shown_with_the_name() -> None:
+    given = evaluation("best", flags=["still_rising", "at_chance"], messages=["it rose", "it is"])
+    text = flat(shown(ranking([given])))
+    assert "Read with care" in text
+    assert "best: it rose." in text
+    assert "best: it is." in text
+    assert "Read with care" not in shown(ranking([evaluation()]))
+
+
+@pytest.mark.parametrize("width", [100, 120, 200])
+def test_long_names_and_reasons_fit_100_columns(width: int) -> None:
+    long = "organisation-with-a-long-name/" + "x" * 90
+    text = shown(
+        ranking(
+            [
+                evaluation(long, right(100, 100), flags=["still_rising"], messages=["y" * 250]),
+                evaluation("模型" * 40, right(0), flags=["masked_gradients"]),
+            ],
+            [skipped(long, reason="z" * 300)],
+        ),
+        width,
+    )
+    assert widest("\n".join(line for line in text.splitlines() if line[:1] in "┏┃┡│├└")) <= 100
+    assert widest(text) <= width
+    assert text.count("x") >= 90
+    assert text.count("模") >= 40
+    assert "…" not in text
+
+
+def test_many_candidates_fit_100_columns() -> None:
+    text = shown(ranking([evaluation(f"acme/net-{i}", right(i % 100 + 1)) for i in range(120)]))
+    assert widest(text) <= 100
+    assert "…" not in text
+    for i in range(120):
+        assert f"acme/net-{i} " in text
+
+
+def test_a_narrow_terminal_is_not_exceeded() -> None:
+    assert widest(shown(ranking([evaluation("acme/net")], [skipped()]), 80)) <= 80
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_not_markup(name: str) -> None:
+    text = shown(ranking([evaluation(name, flags=["still_rising"])], [skipped(name)]))
+    (row,) = [line for line in text.splitlines() if line.startswith("│ 1")]
+    assert row.split("│")[2].strip() == name
+    assert f"  {name}: about still_rising." in text
+    assert f"  {name} [keys_mismatch]" in text
+    assert f"Choose {name}: " in text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_reasons_and_messages_are_not_markup(text: str) -> None:
+    given = ranking(
+        [evaluation(flags=["still_rising"], messages=[text])], [skipped(reason=text, hint="")]
+    )
+    assert f"a: {text}.\n" in shown(given)
+    assert f"[keys_mismatch] {text}\n" in shown(given)
+
+
+@pytest.mark.parametrize("name", CONTROL)
+def test_control_characters_do_not_reach_the_terminal(name: str) -> None:
+    kind = "utf-8" if name.isascii() else "latin"
+    given = (
+        ranking(
+            [evaluation("a" + name, flags=["still_rising"])],
+            [skipped(name, reason=name, hint=name)],
+            name="task" + (name if name != "\udce9" else kind),
+        )
+        if name != "\udce9"
+        else ranking([evaluation("a")], [skipped("b")])
+    )
+    text = shown(given)
+    assert not [c for c in text if not c.isprintable() and c != "\n"]
+
+
+def test_colours_are_for_terminals() -> None:
+    assert "\x1b[" not in shown(ranking([evaluation()]))
+    assert "\x1b[" in shown(ranking([evaluation()]), force_terminal=True, color_system="standard")
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+def followed(events: list[object], *, terminal: bool = False) -> tuple[list[object], str]:
+    console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
+    with Display(console, candidates=2, passes_each=100) as display:
+        outcomes: list[object] = list(display.follow(events))  # type: ignore[arg-type]
+        assert display.done == len(outcomes)
+    return outcomes, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_line_per_candidate() -> None:
+    from selector.scheduling import Finished, Passed, Started
+
+    first, second = evaluation("acme/a"), skipped("acme/b", reason="it is damaged.")
+    outcomes, text = followed(
+        [
+            Started("acme/a"),
+            Passed(60),
+            Passed(40),
+            Finished(first, reused=False),
+            Started("acme/b"),
+            Finished(second, reused=False),
+        ]
+    )
+    assert outcomes == [first, second]
+    assert text.splitlines() == [
+        "1/2 acme/a: measured in 10.0 s, 1000 image passes",
+        "2/2 acme/b: skipped, it is damaged.",
+    ]
+
+
+def test_what_was_kept_is_said_to_be() -> None:
+    from selector.scheduling import Finished
+
+    _, text = followed([Finished(evaluation("a"), reused=True)])
+    assert text == "1/2 a: kept from an earlier run\n"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_progress_is_not_markup(name: str) -> None:
+    from selector.scheduling import Finished, Started
+
+    _, text = followed([Started(name), Finished(skipped(name, reason=name), reused=False)])
+    assert text == f"1/2 {name}: skipped, {name}\n"
+    # On a terminal the name is also in front of the bar.
+    followed([Started(name), Finished(evaluation(name), reused=False)], terminal=True)
+
+
+@pytest.mark.parametrize("name", [c for c in CONTROL if c != "\udce9"])
+def test_progress_holds_no_control_characters(name: str) -> None:
+    from selector.scheduling import Finished
+
+    _, text = followed([Finished(skipped(name, reason=name), reused=False)])
+    assert not [c for c in text if not c.isprintable() and c != "\n"]
