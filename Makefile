@@ -9,7 +9,7 @@ rank: $(VENV)/.installed
 	$(BIN)/selector rank
 
 test: $(VENV)/.installed-dev check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -37,6 +37,7 @@ def evaluation(
     *,
     clean: Sequence[bool] | None = None,
     attacked: Sequence[bool] | None = None,
+    tolerance: Sequence[float] | None = None,
     model: str | None = None,
     validation_loss: float = 1.0,
     vacuous: bool = False,
@@ -51,6 +52,7 @@ def evaluation(
         robust: per image, the criterion on A∘g holds.
         clean: per image, the ordinary probe is right; every image if not given.
         attacked: per image, the bound-optimal head withstood; ``robust`` if not given.
+        tolerance: per image, of the ordinary probe; 1 where ``robust`` and 0 elsewhere if not given.
         model: ``local-dir:`` and the name if not given.
         validation_loss: of the bound-optimal head; decides between equals.
         vacuous: its bound says nothing.
@@ -60,6 +62,7 @@ def evaluation(
     """
     clean = right(len(robust), len(robust)) if clean is None else clean
     attacked = robust if attacked is None else attacked
+    tolerance = [float(holds) for holds in robust] if tolerance is None else tolerance
     texts = [f"about {code}" for code in flags] if messages is None else messages
     return Evaluation(
         name=name,
@@ -74,7 +77,7 @@ def evaluation(
             seconds_heads=1.5,
             batch_size=32,
         ),
-        probe=head(clean, robust, attacked, validation_loss, radius_scale=0.0),
+        probe=head(clean, robust, attacked, validation_loss, tolerance, radius_scale=0.0),
         bound_optimal=head(clean, robust, attacked, validation_loss, radius_scale=1.0),
         vacuous=vacuous,
         sensitivity=Sensitivity(mean=loss(0.7, len(robust)), relative=0.1),
@@ -88,6 +91,7 @@ def evaluation(
             robust_correct=tuple(robust),
             attacked_correct=tuple(attacked),
             worst_case_loss=(1.25,) * len(robust),
+            tolerance=tuple(tolerance),
         ),
     )
 
@@ -97,12 +101,14 @@ def head(
     robust: Sequence[bool],
     attacked: Sequence[bool],
     validation_loss: float = 1.0,
+    tolerance: Sequence[float] = (0.5,),
     *,
     radius_scale: float = 1.0,
 ) -> HeadReport:
     """A head whose accuracies are the shares of the given images."""
     theory = EstimatedRobustness(
         estimated_robust_accuracy=share(robust),
+        estimated_tolerance=share(tolerance),
         estimated_theorem1_loss=2.5,
         estimated_margin_loss=loss(1.5, len(robust)),
         estimated_worst_case_loss=loss(1.25, len(robust)),
@@ -120,8 +126,8 @@ def head(
     )
 
 
-def share(outcomes: Sequence[bool]) -> Estimate:
-    """The share of true values, ten points wide on either side."""
+def share(outcomes: Sequence[float]) -> Estimate:
+    """The mean of values in [0,1], ten points wide on either side."""
     value = sum(outcomes) / len(outcomes)
     return Estimate(
         value=value, low=max(0.0, value - 0.1), high=min(1.0, value + 0.1), n=len(outcomes)

@@ -85,15 +85,16 @@ def _share(estimate: Estimate) -> str:
 
 
 def _legend(ranking: Ranking) -> Text:
-    nothing = f"{ranking.task.prior_entropy:.2f}"
+    vacuous = f"{ranking.task.prior_entropy:.2f}"
     return Text(
         "robust est.: % of test images whose decision should hold under the threat (Theorem 2), fed"
         " with the displacement that attacks attained: an estimate, not a certificate. withstood:"
         " % still right after every attack, an upper estimate. loss bound: estimated, in nats; from"
-        f" {nothing} on it says nothing (vacuous). These are of the bound-optimal head. Usual probe:"
-        " clean and withstood accuracy, and % of what attacks attained that its decisions"
-        " tolerate on average, by which vacuous rows are ordered. Lines part groups that can be told"
-        " apart; ranks: 95 % of ranks over resampled test images.",
+        f" {vacuous} on it says nothing (vacuous). These are of the bound-optimal head. Usual"
+        " probe:"
+        " clean and withstood accuracy, and % of what attacks attained that its decisions tolerate"
+        " on average, by which vacuous rows are ordered. Lines part groups that can be told apart;"
+        " ranks: 95 % of ranks over resampled test images.",
         style="dim",
     )
 
