@@ -93,8 +93,9 @@ def rank(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A candidate instead of the registry: owner/name[@revision] on the Hub, or"
-            " local-dir:PATH. May be repeated.",
+            help="A candidate instead of the registry: owner/name or owner/name@revision on the"
+            " Hub, or local-dir:PATH. May be repeated.",
+            metavar="MODEL",
         ),
     ] = None,
     norm: Annotated[Norm, typer.Option(help="Norm of the perturbation.")] = "linf",

@@ -14,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from selector.bounds import worst_case_losses
@@ -206,14 +208,24 @@ def _minimise(
 
 @contextmanager
 def _threads_for(multiplications: int) -> Iterator[None]:
-    """One CPU thread for a small problem: waiting for a second costs more than its help."""
+    """One CPU thread for a small problem: waiting for a second costs far more than its help.
+
+    The optimiser's own vectors are always small, so its BLAS gets one thread in any case.
+    """
     threads = torch.get_num_threads()
     if multiplications < _WORTH_THREADS:
         torch.set_num_threads(1)
     try:
-        yield
+        with _blas().limit(limits=1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(threads)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The thread pools of the libraries that are loaded, looked up once."""
+    return ThreadpoolController()
 
 
 def _unpack(flat: Tensor, classes: int) -> tuple[Tensor, Tensor]:

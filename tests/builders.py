@@ -52,7 +52,7 @@ def evaluation(
         robust: per image, the criterion on A∘g holds.
         clean: per image, the ordinary probe is right; every image if not given.
         attacked: per image, the bound-optimal head withstood; ``robust`` if not given.
-        tolerance: per image, of the ordinary probe; 1 where ``robust`` and 0 elsewhere if not given.
+        tolerance: per image, of the ordinary probe; as ``robust``, 1 or 0, if not given.
         model: ``local-dir:`` and the name if not given.
         validation_loss: of the bound-optimal head; decides between equals.
         vacuous: its bound says nothing.

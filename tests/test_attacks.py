@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -312,7 +313,7 @@ def test_more_eps_attains_more_on_a_curved_representation(attack: Attack, norm: 
         best_of(attack, objective, x, ThreatModel(norm, eps), restarts=3, steps=20)
         for eps in (0.005, 0.02, 0.08, 0.3)
     ]
-    for less, more in zip(attained, attained[1:], strict=False):
+    for less, more in itertools.pairwise(attained):
         assert (more > less).all()
 
 
@@ -469,4 +470,4 @@ def test_an_ascent_that_arrived_is_not_rising(attack: Attack):
 
 
 def test_the_table_names_the_attacks():
-    assert ATTACKS == {"apgd": apgd, "pgd": pgd}
+    assert (ATTACKS["apgd"], ATTACKS["pgd"]) == (apgd, pgd)

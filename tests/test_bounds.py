@@ -25,6 +25,7 @@ from selector.bounds import (
     pairwise_distances,
     prior_entropy,
     theorem1_loss,
+    tolerances,
     worst_case_losses,
 )
 
@@ -216,7 +217,10 @@ def test_renamed_classes_change_nothing(c: Case, random):
     order = list(range(len(c.weight)))
     random.shuffle(order)
     renamed = replace(
-        c, weight=c.weight[order], bias=c.bias[order], labels=torch.tensor(order).argsort()[c.labels]
+        c,
+        weight=c.weight[order],
+        bias=c.bias[order],
+        labels=torch.tensor(order).argsort()[c.labels],
     )
     torch.testing.assert_close(renamed.worst, c.worst)
     torch.testing.assert_close(renamed.margin, c.margin)
@@ -262,7 +266,7 @@ def test_theorem_1_by_hand():
     weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]).double()
     losses, s = torch.tensor([0.1, 5.0]).double(), torch.tensor([0.1, 0.3]).double()
     bound = theorem1_loss(losses, weight, s, clip=2.0, rho=0.05)
-    # mean(0.1, 2) + sqrt(6) 0.2 + 2 sqrt(ln 40 / 4): the spectral norm gives the least of the three.
+    # mean(0.1, 2) + sqrt(6) 0.2 + 2 sqrt(ln 40 / 4); of the three constants sqrt(6) is the least.
     assert bound == pytest.approx(1.05 + 0.489898 + 1.920646, abs=1e-6)
 
 
@@ -345,6 +349,46 @@ def test_with_two_classes_the_criterion_is_a_worst_case_loss_below_log_2(seed: i
     c = case(seed, 2, 3, images=20)
     holds = criterion_holds(c.logits, c.weight, c.labels, c.s)
     assert torch.equal(holds, c.worst < math.log(2))
+
+
+# The tolerance.
+
+
+def test_the_tolerance_by_hand():
+    weight = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).double()
+    features = torch.tensor([[2.0, 0.0]]).double().expand(6, 2)
+    labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    s = torch.tensor([0.0, 1.0, 2.0, 8.0, 8.0, 0.0]).double()
+    found = tolerances(features @ weight.T, weight, labels, s)
+    assert found.tolist() == pytest.approx([1, 1, 1, 0.25, 0, 0], abs=1e-12)
+
+
+def test_an_image_on_the_boundary_that_cannot_move_tolerates_all_there_is():
+    weight = torch.tensor([[1.0], [-1.0]]).double()
+    logits, label = torch.zeros(1, 2).double(), torch.tensor([0])
+    assert tolerances(logits, weight, label, torch.zeros(1).double()).tolist() == [1]
+    assert tolerances(logits, weight, label, torch.ones(1).double()).tolist() == [0]
+
+
+@given(cases, st.integers(0, 2**31))
+def test_the_tolerance_is_the_share_of_the_displacement_that_changes_no_prediction(
+    c: Case, seed: int
+):
+    tolerance = tolerances(c.logits, c.weight, c.labels, c.s)
+    right = c.logits.argmax(dim=1) == c.labels
+    survives = replace(c, s=c.s * tolerance).moved(c.directions(seed), share=1 - 1e-6)
+    assert (survives.argmax(dim=2) == c.labels[:, None])[right].all()
+    beyond = replace(c, s=c.s * tolerance).moved(c.directions(seed), share=1 + 1e-6)
+    changed = (beyond.argmax(dim=2) != c.labels[:, None]).any(dim=1)
+    assert changed[tolerance < 1].all()
+    assert torch.equal(tolerance > 0, right)
+
+
+@given(cases)
+def test_the_tolerance_is_whole_where_the_criterion_holds(c: Case):
+    holds = criterion_holds(c.logits, c.weight, c.labels, c.s)
+    tolerance = tolerances(c.logits, c.weight, c.labels, c.s)
+    assert torch.equal(tolerance == 1, holds)
 
 
 # Readability of a bound.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -82,7 +83,9 @@ def assert_same_decisions(a: Tensor, b: Tensor, atol: float) -> None:
 
 @pytest.mark.parametrize("l2", [0.1, 1e-2, 1e-4], ids="l2={:g}".format)
 @pytest.mark.parametrize("classes", [2, 3])
-def test_without_displacement_it_is_the_logistic_regression_of_scikit_learn(classes: int, l2: float):
+def test_without_displacement_it_is_the_logistic_regression_of_scikit_learn(
+    classes: int, l2: float
+):
     data = clusters(spread=1.5)
     labels = data.labels % classes
     data = Labelled.clean(data.features, labels)
@@ -188,7 +191,7 @@ def test_the_optimum_grows_with_displacement():
     for s in (0.0, 0.1, 0.5, 2.0, 5.0):
         moved = Labelled(data.features, data.labels, torch.full((60,), s).double())
         values.append(objective_at(fit_head(moved, CLASSES, 1e-3), moved, 1e-3))
-    assert all(more > less for less, more in zip(values, values[1:], strict=False))
+    assert all(more > less for less, more in itertools.pairwise(values))
 
 
 def test_the_head_fitted_for_a_displacement_beats_the_probe_at_it():

@@ -31,7 +31,9 @@ def test_parse_eps_reads(text: str, eps: float):
     assert parse_eps(text) == eps
 
 
-@pytest.mark.parametrize("text", ["", "four", "4/", "4/0", "4/255/2", "0x10", "nan", "inf", "1e999"])
+@pytest.mark.parametrize(
+    "text", ["", "four", "4/", "4/0", "4/255/2", "0x10", "nan", "inf", "1e999"]
+)
 def test_parse_eps_refuses_by_name_and_with_what_it_found(text: str):
     with pytest.raises(UsageError) as caught:
         parse_eps(text)

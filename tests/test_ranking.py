@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,68 @@ def test_vacuous_rank_below_all_others_and_masked_last() -> None:
     assert names(ranked) == ["sound", "vacuous", "masked", "masked and vacuous"]
     assert [e.group for e in ranked] == [1, 2, 3, 3]
     assert [e.rank_interval for e in ranked[:2]] == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("below", [{"vacuous": True}, {"flags": MASKED}], ids=["vacuous", "masked"])
+def test_where_no_bound_counts_the_usual_probes_tolerance_does(below: dict[str, Any]) -> None:
+    ranked = rank(
+        [
+            evaluation("a", right(90), tolerance=[0.2] * 100, **below),
+            evaluation("b", right(10), tolerance=[0.4, 0.5] * 50, **below),
+            evaluation("c", right(50), tolerance=[0.1, 0.2] * 50, **below),
+        ],
+        seed=0,
+    )
+    assert names(ranked) == ["b", "a", "c"]
+    assert [e.rank_interval for e in ranked] == [(1, 1), (2, 2), (3, 3)]
+    assert [e.group for e in ranked] == [1, 2, 3]
+
+
+def test_tolerance_says_nothing_about_sound_candidates() -> None:
+    ranked = rank(
+        [
+            evaluation("a", right(60), tolerance=[0.0] * 100),
+            evaluation("b", right(50), tolerance=[1.0] * 100),
+        ],
+        seed=0,
+    )
+    assert names(ranked) == ["a", "b"]
+
+
+def test_tolerances_are_told_apart_by_students_paired_test() -> None:
+    draw = np.random.default_rng(0)
+    first = draw.random(100) * 0.9
+    for shift, noise in ((0.01, 0.01), (0.01, 0.2), (0.1, 0.2)):
+        second = np.clip(first + shift + noise * draw.normal(size=100), 0, 1)
+        a = evaluation("a", vacuous=True, tolerance=first.tolist())
+        b = evaluation("b", vacuous=True, tolerance=second.tolist())
+        difference = second - first
+        t = difference.mean() / (difference.std(ddof=1) / 10)
+        assert told_apart(a, b) == told_apart(b, a) == bool(abs(t) > stats.t.ppf(0.975, 99))
+
+
+def test_tolerances_that_differ_by_the_same_on_every_image_are_told_apart() -> None:
+    # Without variance there is nothing to divide by.
+    a = evaluation("a", vacuous=True, tolerance=[1.0] * 100)
+    b = evaluation("b", vacuous=True, tolerance=[0.0] * 100)
+    assert told_apart(a, b)
+
+
+def test_a_single_image_tells_nothing_apart() -> None:
+    a = evaluation("a", [True], vacuous=True, tolerance=[1.0])
+    b = evaluation("b", [True], vacuous=True, tolerance=[0.5])
+    assert not told_apart(a, b)
+    assert [e.group for e in rank([a, b], seed=0)] == [1, 1]
+
+
+def test_candidates_of_the_same_tolerances_keep_their_order() -> None:
+    tolerance = np.random.default_rng(0).random(101).tolist()
+    ranked = rank(
+        [evaluation(f"c{i}", right(50, 101), vacuous=True, tolerance=tolerance) for i in range(13)],
+        seed=0,
+    )
+    assert [e.rank_interval for e in ranked] == [(i, i) for i in range(1, 14)]
+    assert {e.group for e in ranked} == {1}
 
 
 def test_ranked_rows_keep_everything_that_was_measured() -> None:
@@ -308,6 +371,7 @@ def test_the_sentence_where_every_bound_is_vacuous() -> None:
     )
     assert choice.name == "a"
     assert choice.sentence.startswith("No candidate's bound says anything at linf 4/255")
+    assert "Nearest to it is a, whose usual probe tolerates an estimated 60 %" in choice.sentence
 
 
 def test_the_sentence_where_every_attack_was_blind() -> None:

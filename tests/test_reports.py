@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,6 @@ CONTROL = [
     "a\tb",
     "\x9b31m",
     "a\u202eb",
-    "\udce9",
 ]
 
 
@@ -311,7 +311,7 @@ def test_a_narrow_terminal_is_not_exceeded() -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_not_markup(name: str) -> None:
     text = shown(ranking([evaluation(name, flags=["still_rising"])], [skipped(name)]))
-    (row,) = [line for line in text.splitlines() if line.startswith("│ 1")]
+    (row,) = [line for line in text.splitlines() if re.match("│ ?1 ", line)]
     assert row.split("│")[2].strip() == name
     assert f"  {name}: about still_rising." in text
     assert f"  {name} [keys_mismatch]" in text

@@ -174,7 +174,9 @@ def planted(values: Tensor, **flags: Tensor) -> Callable[..., Ascent]:
         end = values[k].float()[:, None, None, None].expand_as(x)
         no = torch.zeros(len(x), dtype=torch.bool)
         claimed = torch.full((len(x),), 1e9)
-        return Ascent(end, claimed, flags.get("rising", [no] * 3)[k], flags.get("stuck", [no] * 3)[k])
+        return Ascent(
+            end, claimed, flags.get("rising", [no] * 3)[k], flags.get("stuck", [no] * 3)[k]
+        )
 
     return attack
 
