@@ -36,6 +36,7 @@ def evaluation(
     robust: Sequence[bool] = right(50),
     *,
     clean: Sequence[bool] | None = None,
+    clean_bound_optimal: Sequence[bool] | None = None,
     attacked: Sequence[bool] | None = None,
     tolerance: Sequence[float] | None = None,
     model: str | None = None,
@@ -51,6 +52,7 @@ def evaluation(
         name: what tables call it.
         robust: per image, the criterion on A∘g holds.
         clean: per image, the ordinary probe is right; every image if not given.
+        clean_bound_optimal: per image, the bound-optimal head is right; ``clean`` if not given.
         attacked: per image, the bound-optimal head withstood; ``robust`` if not given.
         tolerance: per image, of the ordinary probe; as ``robust``, 1 or 0, if not given.
         model: ``local-dir:`` and the name if not given.
@@ -61,6 +63,7 @@ def evaluation(
         diagnostics: harmless if not given.
     """
     clean = right(len(robust), len(robust)) if clean is None else clean
+    clean_other = clean if clean_bound_optimal is None else clean_bound_optimal
     attacked = robust if attacked is None else attacked
     tolerance = [float(holds) for holds in robust] if tolerance is None else tolerance
     texts = [f"about {code}" for code in flags] if messages is None else messages
@@ -78,7 +81,7 @@ def evaluation(
             batch_size=32,
         ),
         probe=head(clean, robust, attacked, validation_loss, tolerance, radius_scale=0.0),
-        bound_optimal=head(clean, robust, attacked, validation_loss, radius_scale=1.0),
+        bound_optimal=head(clean_other, robust, attacked, validation_loss, radius_scale=1.0),
         vacuous=vacuous,
         sensitivity=Sensitivity(mean=loss(0.7, len(robust)), relative=0.1),
         task_sensitivity=Sensitivity(mean=loss(0.3, len(robust)), relative=0.2),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -356,8 +357,17 @@ def pgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: i
     return visited
 
 
+@dataclass
+class Halvings:
+    """Why Algorithm 1 halved its step, and where only the step before kept it from halving."""
+
+    too_few: int = 0
+    no_gain: int = 0
+    spared: int = 0
+
+
 def apgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
-    """Iterates of Algorithm 1 of Croce and Hein 2020, and how often the step was halved.
+    """Iterates of Algorithm 1 of Croce and Hein 2020, and its halvings.
 
     As in the authors' code, the second condition needs a checkpoint before it.
     """
@@ -365,10 +375,10 @@ def apgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: 
     while percents[-1] < 100:
         percents.append(percents[-1] + max(percents[-1] - percents[-2] - 3, 6))
     checkpoints = [-(-percent * steps // 100) for percent in percents]
-    visited = [start]
-    step_size, halvings, just_halved = 2 * EPS, 0, True
+    visited, halvings = [start], Halvings()
+    step_size, just_halved = 2 * EPS, True
     value, gradient = ask(start)
-    best, best_point, best_at_checkpoint = value, start, value
+    best, best_at_checkpoint = (value, start, gradient), value
     behind, here, increases, last = start, start, 0, 0
     for k in range(1, steps + 1):
         z = project(here + step_size * direction(gradient, norm), x, norm)
@@ -378,18 +388,21 @@ def apgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: 
         before = value
         value, gradient = ask(ahead)
         increases += value > before
-        if value > best:
-            best, best_point = value, ahead
+        if value > best[0]:
+            best = (value, ahead, gradient)
         behind, here = here, ahead
         if k in checkpoints:
             too_few = increases <= 0.75 * (k - last)
-            no_gain = not just_halved and best_at_checkpoint == best
-            just_halved = too_few or no_gain
+            no_gain = best_at_checkpoint == best[0]
+            halvings.too_few += too_few
+            halvings.no_gain += no_gain and not too_few and not just_halved
+            halvings.spared += no_gain and not too_few and just_halved
+            just_halved = too_few or (no_gain and not just_halved)
             if just_halved:
-                step_size, halvings = step_size / 2, halvings + 1
-                behind = here = best_point
-                value, gradient = ask(best_point)
-            increases, last, best_at_checkpoint = 0, k, best
+                step_size /= 2
+                value, here, gradient = best
+                behind = here
+            increases, last, best_at_checkpoint = 0, k, best[0]
     return visited, halvings
 
 
@@ -417,17 +430,46 @@ def test_pgd_is_the_published_algorithm(norm: Norm, seed: int):
 def test_apgd_is_the_published_algorithm(norm: Norm, steps: int):
     threat, x = ThreatModel(norm, EPS), images()
     start = threat.random_start(x, range(4))
-    halvings = []
+    halved = 0
     for i in range(4):
-        ask, one = objective_of(i), slice(i, i + 1)
-        expected, halved = apgd_by_the_paper(
-            ask, x[i].flatten().numpy(), start[i].flatten().numpy(), norm, steps
+        one = slice(i, i + 1)
+        expected, halvings = apgd_by_the_paper(
+            objective_of(i), x[i].flatten().numpy(), start[i].flatten().numpy(), norm, steps
         )
-        halvings.append(halved)
-        np.testing.assert_allclose(
-            visited_by(apgd, i, x[one], start[one], threat, steps), expected, rtol=0, atol=1e-9
+        halved += halvings.too_few
+        visited = visited_by(apgd, i, x[one], start[one], threat, steps)
+        np.testing.assert_allclose(visited, expected, rtol=0, atol=1e-9)
+    assert halved > 0
+
+
+def test_apgd_halves_its_step_for_the_published_reasons():
+    """On values that are drawn, not computed: mostly small rises, and now and then a deep fall."""
+    threat, x = ThreatModel("l2", EPS), grey(1)
+    start, slope = threat.random_start(x, [0]), normal(*SHAPE, seed=0)
+    seen = Halvings()
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        values = np.where(draw.random(101) < 0.9, 1.0, -4.0).cumsum()
+        for_torch, for_numpy = iter(values), iter(values)
+
+        def objective(points: Tensor, values=for_torch) -> Tensor:
+            turning = (slope * points).sum(dim=(1, 2, 3)).sin()
+            return turning - turning.detach() + next(values)
+
+        def ask(point: np.ndarray, values=for_numpy) -> tuple[float, np.ndarray]:
+            flat = slope.flatten().numpy()
+            return next(values), np.cos(flat @ point) * flat
+
+        expected, halvings = apgd_by_the_paper(
+            ask, x.flatten().numpy(), start.flatten().numpy(), "l2", 100
         )
-    assert max(halvings) > 0
+        recorder = Recorder(objective)
+        apgd(recorder, x, start, threat, 100)
+        visited = [point.flatten().numpy() for point in recorder.asked]
+        np.testing.assert_allclose(visited, expected, rtol=0, atol=1e-9)
+        for reason in vars(seen):
+            setattr(seen, reason, getattr(seen, reason) + getattr(halvings, reason))
+    assert min(vars(seen).values()) > 0, seen
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,6 @@ class Rounding(Good):
         return super().forward_features((x * 255).round() / 255)
 
 
-class CoarseRounding(Good):
-    """No perturbation of this size changes anything."""
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return super().forward_features((x * 4).round() / 4)
-
-
 class RoundingOfOneImage(Good):
     def forward_features(self, x: Tensor) -> Tensor:
         rounded = (x * 255).round() / 255
@@ -147,7 +140,6 @@ def test_a_good_backbone_passes(norm: Norm, size: int):
         (Dropout, "not_deterministic"),
         (Constant, "collapsed_features"),
         (Rounding, "masked_gradients"),
-        (CoarseRounding, "masked_gradients"),
         (RoundingOfOneImage, "masked_gradients"),
         (Detached, "masked_gradients"),
         (WithoutGradient, "masked_gradients"),
@@ -157,6 +149,18 @@ def test_a_good_backbone_passes(norm: Norm, size: int):
 def test_a_planted_failure_is_found(network: type[nn.Module], code: str, norm: Norm):
     eps = 8 / 255 if norm == "linf" else 0.2
     assert failure(backbone(network()), ThreatModel(norm, eps)).code == code
+
+
+def test_rounding_so_coarse_that_nothing_moves_is_found():
+    class CoarseRounding(Good):
+        def forward_features(self, x: Tensor) -> Tensor:
+            return super().forward_features(x.round())
+
+    # -1, 0 and 1 after normalisation: no perturbation of this size reaches a half.
+    levels = torch.tensor([0.3, 0.5, 0.7])[:, None, None, None].expand(3, 3, 8, 8)
+    with pytest.raises(CandidateError) as caught:
+        check_backbone(backbone(CoarseRounding()), levels, ThreatModel("linf", 8 / 255))
+    assert caught.value.code == "masked_gradients"
 
 
 def test_dropout_left_in_training_mode_is_found():

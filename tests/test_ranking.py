@@ -257,6 +257,21 @@ def test_twins_on_different_images_are_not_sure_of_theirs() -> None:
     assert [e.group for e in ranked] == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "expected"),
+    # The difference of a resample has the mean 10, 6 or 4 and the variance 14, 10 or 10, but for
+    # 1 %: it is negative in 0.3 %, 2 % and 8 % of them.
+    [(12, 2, (1, 1)), (8, 2, (1, 1)), (7, 3, (1, 2))],
+)
+def test_rank_intervals_leave_out_what_is_rare(
+    only_first: int, only_second: int, expected: tuple[int, int]
+) -> None:
+    for seed in range(3):
+        first, second = rank(differing(only_first, only_second), seed=seed)
+        assert (first.name, first.rank_interval) == ("first", expected)
+        assert second.rank_interval == (3 - expected[1], 3 - expected[0])
+
+
 def test_candidates_that_are_right_on_the_same_images_keep_their_order() -> None:
     # Nothing differs in any resample, so the validated loss decides in all of them.
     ranked = rank(
@@ -321,13 +336,27 @@ def test_different_images_cannot_be_compared() -> None:
 
 def test_the_choice_is_the_first() -> None:
     choice = chosen(
-        evaluation("robust", right(60), clean=right(80), attacked=right(70)),
-        evaluation("clean", right(40), clean=right(95), attacked=right(65)),
+        evaluation(
+            "robust",
+            right(60),
+            clean=right(80),
+            clean_bound_optimal=right(75),
+            attacked=right(70),
+        ),
+        evaluation(
+            "clean",
+            right(40),
+            clean=right(95),
+            clean_bound_optimal=right(60),
+            attacked=right(65),
+        ),
     )
     assert choice.name == "robust"
     assert choice.estimated_robust_accuracy == pytest.approx(0.60)
     assert choice.attacked_accuracy == pytest.approx(0.70)
-    assert choice.clean_accuracy == pytest.approx(0.80)
+    assert choice.clean_accuracy == pytest.approx(0.75)
+    # Clean accuracies are compared between ordinary probes, by which one would have chosen.
+    assert choice.clean_accuracy_gained == pytest.approx(0.15)
 
 
 def test_what_choosing_by_clean_accuracy_costs() -> None:

@@ -184,7 +184,7 @@ def planted(values: Tensor, **flags: Tensor) -> Callable[..., Ascent]:
 def test_the_best_restart_of_every_image_counts_with_its_own_score():
     ends = torch.tensor([[0.1, 0.9], [0.3, 0.2], [0.2, 0.4]])
     rising = torch.tensor([[True, False], [False, True], [True, True]])
-    stuck = torch.tensor([[False, False], [False, False], [False, True]])
+    stuck = torch.tensor([[False, True], [False, False], [False, False]])
     attack = planted(ends, rising=rising, stuck=stuck)
     found = search(
         images(lambda x: x.flatten(1)[:, :1], count=2),
