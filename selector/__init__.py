@@ -14,7 +14,7 @@ tensor([1.4142, 0.0707], dtype=torch.float64)
 >>> criterion_holds(features @ weight.T, weight, labels, moved).tolist()
 [True, False]
 >>> worst_case_losses(features @ weight.T, weight, labels, moved)
-tensor([0.2420, 1.0370], dtype=torch.float64)
+tensor([0.2425, 1.0421], dtype=torch.float64)
 """
 
 from importlib.metadata import version

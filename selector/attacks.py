@@ -165,10 +165,11 @@ def _is_zero(gradient: Tensor) -> Tensor:
 
 def _checkpoints(steps: int) -> set[int]:
     """The steps at which APGD reconsiders its step size (section 3.1 of the paper)."""
-    shares = [0.0, 0.22]
-    while shares[-1] < 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    return {math.ceil(share * steps) for share in shares[1:] if share < 1}
+    # In whole percent: as binary fractions some of them would round up one step too far.
+    percents = [0, 22]
+    while percents[-1] < 100:
+        percents.append(percents[-1] + max(percents[-1] - percents[-2] - 3, 6))
+    return {math.ceil(percent * steps / 100) for percent in percents[1:] if percent < 100}
 
 
 ATTACKS: dict[str, Attack] = {"apgd": apgd, "pgd": pgd}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,13 +108,18 @@ def load_backbone(directory: Path, device: torch.device) -> Backbone:
     except Exception as error:
         raise _loading_error(error) from error
     _check_finite(network)
-    preprocessing = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    try:
+        preprocessing = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError, AssertionError, KeyError, IndexError) as error:
+        raise CandidateError(
+            "bad_preprocessing", f"pretrained_cfg of {CONFIG_FILE} makes no sense: {error}."
+        ) from error
     _check_preprocessing(preprocessing)
     _, height, width = preprocessing["input_size"]
     backbone = Backbone(
         network,
         architecture=config["architecture"],
-        license=config.get("pretrained_cfg", {}).get("license"),
+        license=config.get("pretrained_cfg", config).get("license"),
         mean=preprocessing["mean"],
         std=preprocessing["std"],
         input_size=(height, width),
@@ -153,22 +159,42 @@ def _read_config(path: Path) -> dict[str, Any]:
             "bad_config",
             f'{CONFIG_FILE} must be a JSON object with "architecture", as timm writes it.',
         ) from error
-    if not timm.is_model(architecture):
+    # An older form has the fields of pretrained_cfg at the top.
+    pretrained, arguments = config.get("pretrained_cfg", config), config.get("model_args") or {}
+    if not isinstance(pretrained, dict) or not isinstance(arguments, dict):
+        raise CandidateError(
+            "bad_config", f"pretrained_cfg and model_args of {CONFIG_FILE} must be JSON objects."
+        )
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
         raise CandidateError(
             "unknown_architecture",
             f"architecture {architecture!r} is not known to timm {timm.__version__}.",
             hint="A newer timm may know it.",
         )
-    declared = config.get("num_classes")
-    pretrained = config.get("pretrained_cfg", {}).get("num_classes")
-    if declared is not None and pretrained is not None and declared != pretrained:
-        # timm would load such a checkpoint without strictness and leave gaps at random values.
+    _check_strictness(config, pretrained, arguments)
+    return config
+
+
+def _check_strictness(
+    config: dict[str, Any], pretrained: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    """Refuse what makes timm load a part of a checkpoint and leave the rest at random values."""
+    counts = {
+        str(part["num_classes"])
+        for part in (config, pretrained, arguments)
+        if part.get("num_classes") is not None
+    }
+    if len(counts) > 1:
         raise CandidateError(
             "bad_config",
-            f"{CONFIG_FILE} gives num_classes {declared} and pretrained_cfg.num_classes"
-            f" {pretrained}; they must agree.",
+            f"num_classes must be the same wherever {CONFIG_FILE} gives it,"
+            f" found {' and '.join(sorted(counts))}.",
         )
-    return config
+    loose = sorted({"pretrained_strict", "features_only", "pretrained_filter_fn"} & set(arguments))
+    if loose:
+        raise CandidateError(
+            "bad_config", f"model_args of {CONFIG_FILE} must not hold {', '.join(loose)}."
+        )
 
 
 def _check_finite(network: nn.Module) -> None:
@@ -182,16 +208,32 @@ def _check_finite(network: nn.Module) -> None:
 
 
 def _check_preprocessing(preprocessing: dict[str, Any]) -> None:
-    if preprocessing["input_size"][0] != 3:
+    size, mean, std = (preprocessing[name] for name in ("input_size", "mean", "std"))
+    if not (_is_list_of(size, int) and min(size) >= 1):
         raise CandidateError(
-            "bad_preprocessing",
-            f"the network must take 3 channels, found {preprocessing['input_size'][0]}.",
+            "bad_preprocessing", f"input_size must be three whole numbers, found {size!r}."
         )
-    if min(preprocessing["std"]) <= 0:
+    if size[0] != 3:
         raise CandidateError(
-            "bad_preprocessing",
-            f"std must be above 0 in every channel, found {tuple(preprocessing['std'])}.",
+            "bad_preprocessing", f"the network must take 3 channels, found {size[0]}."
         )
+    for name, values in (("mean", mean), ("std", std)):
+        if not (_is_list_of(values, (int, float)) and all(map(math.isfinite, values))):
+            raise CandidateError(
+                "bad_preprocessing", f"{name} must be three finite numbers, found {values!r}."
+            )
+    if min(std) <= 0:
+        raise CandidateError(
+            "bad_preprocessing", f"std must be above 0 in every channel, found {tuple(std)}."
+        )
+
+
+def _is_list_of(values: object, kind: type | tuple[type, ...]) -> bool:
+    return (
+        isinstance(values, list | tuple)
+        and len(values) == 3
+        and all(isinstance(value, kind) for value in values)
+    )
 
 
 def _loading_error(error: Exception) -> CandidateError:

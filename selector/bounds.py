@@ -24,15 +24,16 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
 
 
-def pairwise_distances(weight: Tensor) -> Tensor:
+def pairwise_distances(weight: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """c_{ij} = ||W_i - W_j||_2 as (K,K), with an exactly zero diagonal.
 
-    The distance is rounded up by less than 1e-8 near zero, where the root has no derivative.
+    With ``smoothing`` h it is sqrt(c^2 + h^2) off the diagonal: at most h too large, and
+    differentiable where two rows are equal.
     """
     gram = weight @ weight.T
     norms = gram.diagonal()
     squares = (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
-    distances = (squares + 1e-16).sqrt()
+    distances = (squares + smoothing**2).sqrt()
     return distances * (1 - torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
 
 
@@ -87,16 +88,17 @@ def margin_losses(logits: Tensor, weight: Tensor, labels: Tensor, displacement: 
 
 
 def worst_case_losses(
-    logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor
+    logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor, *, smoothing: float = 0.0
 ) -> Tensor:
     """Per image (n,): log(1 + sum_{j != y} exp(m_j + c_j s(x))) is at least CE(x').
 
     Every margin m_j = f_j - f_y is pushed as far as its own worst direction allows, all at once.
-    Never above :func:`margin_losses`. Convex in (W,b).
+    Never above :func:`margin_losses`. Convex in (W,b). ``smoothing`` as in
+    :func:`pairwise_distances`, for fitting.
     """
     margins = logits - logits.gather(1, labels[:, None])
-    pushed = margins + pairwise_distances(weight)[labels] * displacement[:, None]
-    return torch.logsumexp(pushed, dim=1)
+    distances = pairwise_distances(weight, smoothing=smoothing)
+    return torch.logsumexp(margins + distances[labels] * displacement[:, None], dim=1)
 
 
 def decision_radii(logits: Tensor, weight: Tensor) -> Tensor:
@@ -107,7 +109,8 @@ def decision_radii(logits: Tensor, weight: Tensor) -> Tensor:
     """
     predicted = logits.argmax(dim=1)
     gaps = logits.gather(1, predicted[:, None]) - logits
-    radii = gaps / pairwise_distances(weight)[predicted]
+    # A tie lies on the boundary, also where both rows of W are equal and the quotient is 0 / 0.
+    radii = torch.where(gaps > 0, gaps / pairwise_distances(weight)[predicted], 0.0)
     own = torch.nn.functional.one_hot(predicted, logits.shape[1]).bool()
     return radii.masked_fill(own, math.inf).amin(dim=1)
 

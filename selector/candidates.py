@@ -21,7 +21,12 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 class Pretraining(BaseModel):
     """How a backbone was made, as far as its publisher says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_serialization_defaults_required=True,
+    )
 
     objective: Annotated[str, Field(description="for example supervised, DINO, adversarial")]
     data: Annotated[str, Field(description="the images it has seen, for example ImageNet-1k")]
@@ -38,7 +43,12 @@ class Candidate(BaseModel):
     folder in the same layout (config.json and model.safetensors).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_serialization_defaults_required=True,
+    )
 
     model: Annotated[str, Field(description="hf-hub:owner/name[@revision] or local-dir:PATH")]
     license: Annotated[str | None, Field(description="SPDX id, or the publisher's word")] = None
@@ -99,8 +109,9 @@ def from_models(models: Sequence[str]) -> tuple[Candidate, ...]:
         try:
             found.append(Candidate(model=model if known else HUB_PREFIX + model))
         except ValidationError as error:
-            raise UsageError(f"--model {_what_is_wrong(error)}.") from None
-    _check_distinct(found, "--model")
+            what = _what_is_wrong(error).removeprefix("model: ")
+            raise UsageError(f"--model {what}.") from None
+    check_distinct(found, "--model")
     return tuple(found)
 
 
@@ -119,6 +130,8 @@ def read_registry(path: Path) -> tuple[Candidate, ...]:
         raise UsageError(
             f"--registry must name a readable file, found {path}: {error.strerror}."
         ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--registry {path} must be UTF-8 text.") from None
     try:
         document = yaml.safe_load(text)
         lines = _entry_lines(text)
@@ -131,12 +144,14 @@ def read_registry(path: Path) -> tuple[Candidate, ...]:
             f"--registry {path} must hold a list called candidates:.",
             hint="The default registry shows the form: selector registry.",
         )
+    if len(lines) != len(document["candidates"]):
+        raise UsageError(f"--registry {path} must hold one list called candidates:, not several.")
     found = [
         _entry(entry, path, line) for entry, line in zip(document["candidates"], lines, strict=True)
     ]
     if not found:
         raise UsageError(f"--registry {path} lists no candidate.")
-    _check_distinct(found, f"--registry {path}")
+    check_distinct(found, f"--registry {path}")
     return tuple(found)
 
 
@@ -186,7 +201,8 @@ def _what_is_wrong(error: ValidationError) -> str:
     return f"{field}: {message}" if field else message
 
 
-def _check_distinct(candidates: Sequence[Candidate], where: str) -> None:
+def check_distinct(candidates: Sequence[Candidate], where: str) -> None:
+    """Raise a UsageError that starts with ``where`` if a candidate is named twice."""
     seen: set[str] = set()
     for candidate in candidates:
         if candidate.model in seen:

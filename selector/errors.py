@@ -53,3 +53,15 @@ class HubError(CandidateError):
 
 class HubUnavailable(HubError):  # noqa: N818 - a state of the Hub, said as one
     """The Hub or the network is down; the same command may succeed later."""
+
+
+def printable(text: str) -> str:
+    """``text`` without what a terminal or a document would stumble over.
+
+    Names come from the Hub and from other people's disks: control characters, and bytes of file
+    names that are no UTF-8, become question marks.
+
+    >>> printable("a\\x1b[31mb")
+    'a?[31mb'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -18,20 +21,31 @@ def check_backbone(backbone: Backbone, x: Tensor, threat: ThreatModel) -> None:
         CandidateError: no pooled (n,d) output, output that is not finite, not the same twice or
             the same for every image, or no gradient to follow at a random start.
     """
-    with torch.no_grad():
-        try:
-            clean = backbone(x)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
-        except Exception as error:
-            raise CandidateError(
-                "forward_failed", f"the network fails on its own input size: {first_line(error)}."
-            ) from error
-        again = backbone(x)
-    if clean.ndim != 2 or len(clean) != len(x):
+    with _running(), torch.no_grad():
+        clean, again = backbone(x), backbone(x)
+    _check_features(clean, again, len(x))
+    start = threat.random_start(x, range(len(x))).requires_grad_(True)
+    with _running():
+        features = backbone(start)
+        if not features.requires_grad:
+            raise _masked()
+        moved = displacement_aim(clean)(features, torch.arange(len(x), device=x.device))
+        (gradient,) = torch.autograd.grad(moved.sum(), start)
+    if not torch.isfinite(gradient).all():
+        raise CandidateError(
+            "non_finite_gradient", "the gradient with respect to the image is not finite."
+        )
+    blind = (gradient.abs().amax(dim=(1, 2, 3)) == 0) & (moved > 0)
+    if blind.any() or (moved == 0).all():
+        raise _masked()
+
+
+def _check_features(clean: Tensor, again: Tensor, images: int) -> None:
+    if not isinstance(clean, Tensor) or clean.ndim != 2 or len(clean) != images:
+        found = f"shape {tuple(clean.shape)}" if isinstance(clean, Tensor) else type(clean).__name__
         raise CandidateError(
             "no_pooled_features",
-            f"features must be pooled to (n, d), found shape {tuple(clean.shape)}.",
+            f"features must be pooled to (n, d), found {found}.",
             hint="Such a network has no head that a linear classifier could replace.",
         )
     if not torch.isfinite(clean).all():
@@ -44,19 +58,19 @@ def check_backbone(backbone: Backbone, x: Tensor, threat: ThreatModel) -> None:
         raise CandidateError(
             "collapsed_features", "every image has the same features, so nothing can be told apart."
         )
-    start = threat.random_start(x, range(len(x))).requires_grad_(True)
-    features = backbone(start)
-    moved = displacement_aim(clean)(features, torch.arange(len(x), device=x.device))
-    if not features.requires_grad:
-        raise _masked()
-    (gradient,) = torch.autograd.grad(moved.sum(), start)
-    if not torch.isfinite(gradient).all():
+
+
+@contextmanager
+def _running() -> Iterator[None]:
+    """Whatever a network raises when it runs is one row; memory and our own errors pass."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, CandidateError):
+        raise
+    except Exception as error:
         raise CandidateError(
-            "non_finite_gradient", "the gradient with respect to the image is not finite."
-        )
-    blind = (gradient.abs().amax(dim=(1, 2, 3)) == 0) & (moved > 0)
-    if blind.any() or (moved == 0).all():
-        raise _masked()
+            "forward_failed", f"the network fails on its own input size: {first_line(error)}."
+        ) from error
 
 
 def _masked() -> CandidateError:

@@ -104,7 +104,8 @@ def _rank_intervals(ordered: Sequence[Evaluation], seed: int) -> list[tuple[int,
     scores = np.stack([_scores(e) for e in ordered])
     n = scores.shape[1]
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
-    means = scores @ weights.T
+    # Rounded, since equal rows may leave a matrix product with other last bits.
+    means = (scores @ weights.T).round(9)
     # Within a resample, ties keep the order of the validated loss, as the ranking itself does.
     tie_break = np.array([e.bound_optimal.validation_loss for e in ordered])[:, None]
     tiers = np.array([tier(e) for e in ordered])[:, None]
@@ -113,7 +114,12 @@ def _rank_intervals(ordered: Sequence[Evaluation], seed: int) -> list[tuple[int,
     tail = (1 - _LEVEL) / 2
     low = np.quantile(ranks, tail, axis=1, method="lower").astype(int)
     high = np.quantile(ranks, 1 - tail, axis=1, method="higher").astype(int)
-    return [(int(a), int(b)) for a, b in zip(low, high, strict=True)]
+    # Among many equals the rank itself, decided by the tie break, can lie in a tail.
+    places = range(1, len(ordered) + 1)
+    return [
+        (min(int(a), place), max(int(b), place))
+        for a, b, place in zip(low, high, places, strict=True)
+    ]
 
 
 def _groups(ordered: Sequence[Evaluation]) -> list[int]:
@@ -138,7 +144,10 @@ def told_apart(a: Evaluation, b: Evaluation) -> bool:
     if np.allclose(first, second):
         return False
     if tier(a):
-        return bool(stats.ttest_rel(first, second).pvalue < 1 - _LEVEL)
+        difference = first - second
+        if len(difference) == 1 or np.ptp(difference) < 1e-9:
+            return len(difference) > 1
+        return bool(stats.ttest_1samp(difference, 0).pvalue < 1 - _LEVEL)
     only_first, only_second = int((first > second).sum()), int((second > first).sum())
     return bool(stats.binomtest(only_first, only_first + only_second).pvalue < 1 - _LEVEL)
 
@@ -165,8 +174,12 @@ def _sentence(
     )
     if equals := [e.name for e in ranking[1:] if e.group == best.group]:
         advice += f" Cannot be told apart from it: {', '.join(equals)}."
-    if cleanest.name == best.name:
+    if cleanest.model == best.model:
         return advice + " It also has the best clean accuracy."
+    if tier(cleanest) == 2:
+        return (
+            advice + f" {cleanest.name} has the best clean accuracy, but was not measured soundly."
+        )
     gained = cleanest.probe.clean_accuracy.value - best.probe.clean_accuracy.value
     lost = _robust(best) - _robust(cleanest)
     return advice + (
@@ -180,4 +193,4 @@ def _percent(share: float) -> str:
 
 
 def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f} points"
+    return f"{round(100 * difference, 1) + 0.0:+.1f} points"

@@ -20,7 +20,12 @@ SCHEMA_VERSION: Literal["1.0"] = "1.0"
 class Record(BaseModel):
     """Immutable, closed to unknown fields, and free of NaN and infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class Estimate(Record):

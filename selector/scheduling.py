@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selector import hub
-from selector.backbones import CONFIG_FILE, WEIGHTS_FILE, Backbone, check_files
+from selector.backbones import CONFIG_FILE, WEIGHTS_FILE, Backbone, check_files, first_line
 from selector.candidates import HUB_PREFIX, Candidate
 from selector.errors import CandidateError, HubUnavailable
 from selector.evaluation import Prepared, Setting, evaluate
@@ -21,6 +22,7 @@ from selector.records import Evaluation, FileRecord, Outcome, Provenance, Skippe
 from selector.store import Store, content_key
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,14 @@ def _measure(
         evaluation: Evaluation = evaluate(prepared, setting, lambda images: emit(Passed(images)))
     except CandidateError as error:
         return Finished(_skipped(candidate, error), reused=False)
+    except Exception as error:  # noqa: BLE001 - hours of others must not end with an unforeseen one
+        _log.exception("unforeseen failure of %s", candidate.name)
+        unforeseen = CandidateError(
+            "unforeseen",
+            f"{type(error).__name__}: {first_line(error)}.",
+            hint="Please report this, with the messages above.",
+        )
+        return Finished(_skipped(candidate, unforeseen), reused=False)
     store.put(key, evaluation)
     return Finished(evaluation, reused=False)
 

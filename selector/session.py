@@ -16,6 +16,7 @@ from selector.attacks import ATTACKS
 from selector.candidates import (
     Candidate,
     builtin_zoo,
+    check_distinct,
     default_registry,
     from_models,
     read_registry,
@@ -94,6 +95,7 @@ def _candidates(request: Request) -> tuple[Candidate, ...]:
     chosen = from_models(request.models)
     if request.registry is not None:
         chosen += read_registry(request.registry)
+        check_distinct(chosen, "--model and --registry together")
     if chosen:
         return chosen
     return builtin_zoo() if request.demo else read_registry(default_registry())
@@ -105,6 +107,7 @@ def _report_unreadable(task: Task, console: Console) -> None:
             f"{len(task.unreadable)} images cannot be read and are left out:"
             f" {', '.join(task.unreadable[:3])}{' …' if len(task.unreadable) > 3 else ''}",
             markup=False,
+            emoji=False,
             highlight=False,
         )
 

@@ -73,7 +73,10 @@ class ThreatModel:
         """
         if self.norm == "linf":
             return gradient.sign()
-        return gradient / _lengths(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+        # Scaled by its largest value first: squares of very small or large ones leave fp32.
+        smallest = torch.finfo(gradient.dtype).tiny
+        scaled = gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(smallest)
+        return scaled / _lengths(scaled).clamp_min(smallest)
 
     def __str__(self) -> str:
         return format_threat(self.norm, self.eps)

@@ -446,19 +446,18 @@ def test_apgd_halves_its_step_for_the_published_reasons():
     """On values that are drawn, not computed: mostly small rises, and now and then a deep fall."""
     threat, x = ThreatModel("l2", EPS), grey(1)
     start, slope = threat.random_start(x, [0]), normal(*SHAPE, seed=0)
-    seen = Halvings()
+    gradient_of, seen = objective_of(0), Halvings()
     for seed in range(40):
         draw = np.random.default_rng(seed)
         values = np.where(draw.random(101) < 0.9, 1.0, -4.0).cumsum()
         for_torch, for_numpy = iter(values), iter(values)
 
         def objective(points: Tensor, values=for_torch) -> Tensor:
-            turning = (slope * points).sum(dim=(1, 2, 3)).sin()
-            return turning - turning.detach() + next(values)
+            landscape = rugged(points) + (slope * points).sum(dim=(1, 2, 3))
+            return landscape - landscape.detach() + next(values)
 
         def ask(point: np.ndarray, values=for_numpy) -> tuple[float, np.ndarray]:
-            flat = slope.flatten().numpy()
-            return next(values), np.cos(flat @ point) * flat
+            return next(values), gradient_of(point)[1]
 
         expected, halvings = apgd_by_the_paper(
             ask, x.flatten().numpy(), start.flatten().numpy(), "l2", 100

@@ -29,8 +29,12 @@ def check_writable(path: Path) -> None:
     Raises:
         UsageError: the folder does not exist or cannot be written, or ``path`` is a folder.
     """
-    if path.is_dir():
-        raise UsageError(f"--output must name a file, found a folder: {path}.")
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise UsageError(
+            f"--output must name a file, found {kind}: {path}.",
+            hint="--json prints the document to stdout, which can be sent anywhere.",
+        )
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UsageError(f"--output must lie in a folder that can be written, found {path.parent}.")
 

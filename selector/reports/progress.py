@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,8 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from selector.errors import printable
 from selector.records import Outcome, Skipped
-from selector.reports.table import printable
 
 if TYPE_CHECKING:
     from selector.scheduling import Event
@@ -38,7 +37,7 @@ class Display:
         self._candidates, self._passes_each = candidates, passes_each
         self._done = 0
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("image passes"),
@@ -78,9 +77,7 @@ class Display:
                 case Started(name):
                     self._progress.update(
                         self._bar,
-                        description=escape(
-                            printable(f"{self._done + 1}/{self._candidates} {name}")
-                        ),
+                        description=printable(f"{self._done + 1}/{self._candidates} {name}"),
                     )
                 case Passed(images):
                     self._progress.advance(self._bar, images)
@@ -106,6 +103,7 @@ class Display:
         self._console.print(
             printable(f"{self._done}/{self._candidates} {outcome.name}: {what}"),
             markup=False,
+            emoji=False,
             highlight=False,
             soft_wrap=True,
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import zip_longest
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from selector.errors import printable
 from selector.norms import format_threat
 from selector.ranking import tier
 from selector.records import Estimate, RankedEvaluation, Ranking, Skipped
@@ -18,7 +18,7 @@ WIDTH = 100
 
 def print_table(ranking: Ranking, console: Console) -> None:
     """Print the table, the reasons of what is not in it, and the choice in one sentence."""
-    console.print(Group(*_parts(ranking, min(WIDTH, console.width))), markup=False)
+    console.print(Group(*_parts(ranking, min(WIDTH, console.width))))
 
 
 def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
@@ -30,7 +30,7 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     notes = [(e, flag) for e in ranking.ranking for flag in e.warnings]
     if notes:
         parts.append(Text("\nRead with care", style="bold"))
-        parts += [Text(f"  {printable(e.name)}: {flag.message}.") for e, flag in notes]
+        parts += [Text(f"  {printable(e.name)}: {printable(flag.message)}.") for e, flag in notes]
     if ranking.choice:
         parts.append(Text(f"\n{printable(ranking.choice.sentence)}", style="bold"))
     return parts
@@ -40,7 +40,7 @@ def _heading(ranking: Ranking) -> Text:
     task, protocol = ranking.task, ranking.protocol
     threat = format_threat(ranking.threat.norm, ranking.threat.eps)
     return Text.assemble(
-        (f"{task.name}", "bold"),
+        (printable(task.name), "bold"),
         f": {len(task.classes)} classes, {task.test_images} test images of {task.image_size} px,"
         f" heads fitted on {task.train_images}\n",
         f"threat {threat}; {protocol.preset}: {protocol.attack} {protocol.restarts} x"
@@ -63,7 +63,7 @@ def _rows(ranking: Ranking, width: int) -> Table:
     return table
 
 
-def _row(e: RankedEvaluation) -> tuple[str, ...]:
+def _row(e: RankedEvaluation) -> tuple[str | Text, ...]:
     head, usual = e.bound_optimal, e.probe
     tolerance = _share(usual.on_task.estimated_tolerance)
     robust = head.on_task.estimated_robust_accuracy
@@ -71,7 +71,7 @@ def _row(e: RankedEvaluation) -> tuple[str, ...]:
     low, high = e.rank_interval
     return (
         str(e.rank),
-        escape(printable(e.name)),
+        Text(printable(e.name)),
         f"{_share(robust)} ({100 * robust.low:3.0f}-{100 * robust.high:3.0f})",
         _share(head.attacked_accuracy),
         {0: bound, 1: "vacuous", 2: "masked"}[tier(e)],
@@ -102,8 +102,3 @@ def _legend(ranking: Ranking) -> Text:
 def _skipped(skipped: Skipped) -> Text:
     reason = f" [{skipped.code}] {skipped.reason} {skipped.hint}".rstrip()
     return Text.assemble((f"  {printable(skipped.name)}", "bold"), printable(reason))
-
-
-def printable(text: str) -> str:
-    """``text`` without control characters: names come from the Hub and from other disks."""
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -12,6 +12,11 @@ BUILTIN_PREFIX = "builtin:"
 
 
 def list_builtin(name: str, seed: int) -> Listing:
+    """The built-in task of that name, split by ``seed``.
+
+    Raises:
+        UsageError: there is none.
+    """
     if name not in BUILTIN_TASKS:
         raise UsageError(
             f"--task builtin: must name one of {', '.join(BUILTIN_TASKS)}, found {name!r}."

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from selector.errors import UsageError
+from selector.errors import UsageError, printable
 from selector.tasks.listing import Example
 
 # More unreadable files than this share of what was asked for is a broken data set, not an accident.
@@ -38,11 +39,13 @@ def canonical_image(image: Image.Image, size: int) -> np.ndarray:
     """One image as (S,S,3) uint8: EXIF rotation, RGB, shorter side to S, centre crop.
 
     Transparent pixels are laid on white; 16-bit grey keeps its upper 8 bits.
+
+    Raises:
+        ValueError: values of a format without a range of its own are not in one that is known.
     """
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((values / (256 if values.max() > 255 else 1)).astype(np.uint8))
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_eight_bits(np.asarray(image), image.mode))
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
@@ -52,40 +55,54 @@ def canonical_image(image: Image.Image, size: int) -> np.ndarray:
 
 
 def decode(examples: list[Example], size: int, unreadable: list[str], part: str) -> Split:
-    def read(example: Example) -> np.ndarray | None:
-        source = example[0]
-        if isinstance(source, np.ndarray):
-            return canonical_image(Image.fromarray(source), size)
-        try:
-            with Image.open(source) as image:
-                return canonical_image(image, size)
-        except (
-            UnidentifiedImageError,
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ):
-            return None
+    """Canonical images of one part of a task; names of what cannot be read go to ``unreadable``.
 
+    Raises:
+        UsageError: too many cannot be read, or the only one of a class.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = list(pool.map(read, examples))
+        images = list(pool.map(lambda example: _read(example[0], size), examples))
+    pairs = list(zip(images, (label for _, label in examples), strict=True))
     failed = [
-        str(source) for (source, _), image in zip(examples, images, strict=True) if image is None
+        printable(str(source))
+        for (source, _), image in zip(examples, images, strict=True)
+        if image is None
     ]
     unreadable += failed
+    good = [(image, label) for image, label in pairs if image is not None]
     if len(failed) > max(1, UNREADABLE_LIMIT * len(examples)):
         raise UsageError(
             f"--task: {len(failed)} of {len(examples)} {part} images cannot be read,"
             f" at most {UNREADABLE_LIMIT:.0%} may be; the first is {failed[0]}.",
             hint="Remove or replace them.",
         )
-    good = [
-        (image, label)
-        for image, (_, label) in zip(images, examples, strict=True)
-        if image is not None
-    ]
-    if not good:
-        raise UsageError(f"--task: the {part} part has no readable image.")
+    if {label for _, label in good} != {label for _, label in examples}:
+        raise UsageError(
+            f"--task: the {part} part has no readable image of a class; not even {failed[0]}.",
+            hint="Replace it, or use more images.",
+        )
     pixels = torch.from_numpy(np.stack([image for image, _ in good])).permute(0, 3, 1, 2)
     return Split(pixels.contiguous(), torch.tensor([label for _, label in good]))
+
+
+def _read(source: Path | np.ndarray, size: int) -> np.ndarray | None:
+    if isinstance(source, np.ndarray):
+        return canonical_image(Image.fromarray(source), size)
+    try:
+        with Image.open(source) as image:
+            return canonical_image(image, size)
+    except Exception:  # noqa: BLE001 - Pillow's decoders raise nearly anything on damaged files
+        return None
+
+
+def _eight_bits(values: np.ndarray, mode: str) -> np.ndarray:
+    """Grey values (h,w) of a deep image as uint8."""
+    low, high = values.min(), values.max()
+    if mode == "F":
+        if low < 0 or high > 1:
+            raise ValueError("float images must lie in [0,1]")
+        return np.asarray(values * 255 + 0.5, dtype=np.uint8)
+    # Pillow opens 16-bit PNG files as 32-bit integers.
+    if low < 0 or high > 65_535:
+        raise ValueError("integer images must lie in 0..65535")
+    return np.asarray(values.astype(np.uint32) >> 8, dtype=np.uint8)

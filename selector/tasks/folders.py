@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from selector.errors import UsageError
+from selector.errors import UsageError, printable
 from selector.tasks.listing import HELD_OUT, Example, Listing, divide
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -15,6 +15,11 @@ TEST_NAMES = ("test",)
 
 
 def list_folder(root: Path, seed: int) -> Listing:
+    """Images and classes of a folder, undecoded; parts that it lacks are split off by ``seed``.
+
+    Raises:
+        UsageError: it is no folder, or not one of labelled images.
+    """
     if not root.is_dir():
         raise UsageError(
             f"--task must name a folder of labelled images, found no folder at {root}.",
@@ -65,6 +70,11 @@ def _classes(folder: Path) -> tuple[str, ...]:
     """Names of the class folders, sorted by code point as torchvision and datasets do."""
     folders = _subfolders(folder)
     named = tuple(path.name for path in folders if any(map(_is_image, path.iterdir())))
+    odd = next((name for name in named if not name.isprintable()), None)
+    if odd is not None:
+        raise UsageError(
+            f"--task: class folders must have printable UTF-8 names, found {printable(odd)}."
+        )
     if not named and any(_subfolders(path) for path in folders):
         raise UsageError(
             f"--task {folder} holds folders of folders ({', '.join(p.name for p in folders[:5])}).",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selector.errors import UsageError
+from selector.errors import UsageError, printable
 from selector.protocol import Sizes
 
 # Share of a part that is split off where a task does not come with the other part.
@@ -44,8 +44,9 @@ def divide(examples: list[Example], share: float, seed: int) -> tuple[list[Examp
     for members in _by_class(examples):
         if len(members) < 2:
             raise UsageError(
-                "--task needs at least two images of every class that is to be split,"
-                f" found one: {members[0][0]}."
+                "--task needs at least two images of every class for each part that is split off;"
+                f" too few are of the class of {printable(str(members[0][0]))}.",
+                hint="Add images of that class, or folders for all parts.",
             )
         order = generator.permutation(len(members))
         cut = min(len(members) - 1, max(1, round(share * len(members))))
