@@ -140,3 +140,13 @@ def prior_entropy(labels: Tensor, classes: int) -> float:
     """
     priors = torch.bincount(labels, minlength=classes).double() / len(labels)
     return float(torch.special.entr(priors).sum())
+
+
+def prior_loss(seen: Tensor, labels: Tensor, classes: int) -> float:
+    """Mean loss in nats, on ``labels`` (n,), of the head that knows only class frequencies.
+
+    The frequencies are those among ``seen``, every class of ``labels`` among them. With the same
+    labels twice this is :func:`prior_entropy`.
+    """
+    priors = torch.bincount(seen, minlength=classes).double() / len(seen)
+    return float(-priors.log()[labels].mean())

@@ -162,7 +162,10 @@ class Findings(Record):
     bound_optimal: Annotated[HeadReport, Field(description="head fitted to the worst-case loss")]
     vacuous: Annotated[
         bool,
-        Field(description="the validated worst-case loss is not below the class-prior entropy"),
+        Field(
+            description="the estimated worst-case loss on validation images is not below that of a"
+            " head which knows only the class frequencies"
+        ),
     ]
     sensitivity: Annotated[Sensitivity, Field(description="on g: the same for every task")]
     task_sensitivity: Annotated[Sensitivity, Field(description="on A∘g: for this task")]
@@ -216,7 +219,9 @@ class TaskRecord(Record):
     train_images: int
     validation_images: int
     test_images: int
-    prior_entropy: Annotated[float, Field(description="nats; a loss bound at or above is vacuous")]
+    prior_entropy: Annotated[
+        float, Field(description="nats; entropy of the class frequencies of train")
+    ]
     unreadable: tuple[str, ...]
     fingerprint: Annotated[str, Field(description="sha256 of class names, pixels and labels")]
 

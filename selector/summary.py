@@ -23,6 +23,8 @@ from selector.records import (
 )
 from selector.sensitivity import Pool
 
+_ROUNDING = 1e-4
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -45,12 +47,13 @@ class Measured:
     diagnostics: Diagnostics
 
 
-def summarise(measured: Measured, prior_entropy: float) -> Findings:
+def summarise(measured: Measured, prior_loss: float) -> Findings:
     """All numbers of one candidate on the test images.
 
     Args:
         measured: features, what attacks attained, and the heads.
-        prior_entropy: nats; a validated bound that is not below is vacuous.
+        prior_loss: nats, of the class frequencies alone on validation images; a validated bound
+            that is not below is vacuous.
     """
     test, head = measured.test, measured.bound_optimal.head
     s_g = measured.pool.displacement()
@@ -66,7 +69,8 @@ def summarise(measured: Measured, prior_entropy: float) -> Findings:
     return Findings(
         probe=probe,
         bound_optimal=bound_optimal,
-        vacuous=bound_optimal.validation_loss >= prior_entropy,
+        # The collapsed head has this very loss, up to rounding.
+        vacuous=bound_optimal.validation_loss >= prior_loss * (1 - _ROUNDING),
         sensitivity=_sensitivity(s_g, test.features),
         task_sensitivity=_sensitivity(s_task, test.features @ measured.projection.float().T),
         diagnostics=measured.diagnostics,

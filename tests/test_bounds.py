@@ -24,6 +24,7 @@ from selector.bounds import (
     margin_losses,
     pairwise_distances,
     prior_entropy,
+    prior_loss,
     theorem1_loss,
     tolerances,
     worst_case_losses,
@@ -400,3 +401,9 @@ def test_the_tolerance_is_whole_where_the_criterion_holds(c: Case):
 def test_prior_entropy_is_that_of_scipy(labels: list[int], classes: int):
     shares = np.bincount(labels, minlength=classes) / len(labels)
     assert prior_entropy(torch.tensor(labels), classes) == pytest.approx(entropy(shares), abs=1e-12)
+
+
+def test_prior_loss_is_the_entropy_on_the_labels_it_has_seen() -> None:
+    seen = torch.tensor([0, 0, 0, 1])
+    assert prior_loss(seen, seen, 2) == pytest.approx(prior_entropy(seen, 2))
+    assert prior_loss(seen, torch.tensor([1]), 2) == pytest.approx(math.log(4))

@@ -130,6 +130,18 @@ def test_more_search_never_lowers_the_attained_displacement(setting: Setting) ->
     assert strong.sensitivity.mean.value >= weak.sensitivity.mean.value
 
 
+@pytest.mark.parametrize(
+    ("eps", "vacuous"), [(1 / 255, False), (64 / 255, True)], ids=["1/255", "64/255"]
+)
+def test_a_bound_that_says_no_more_than_class_frequencies_is_vacuous(
+    setting: Setting, eps: float, vacuous: bool
+) -> None:
+    found = evaluate(
+        candidate("tiny_resnet.cifar10_linf_8"), replace(setting, threat=ThreatModel("linf", eps))
+    )
+    assert found.vacuous == vacuous
+
+
 def test_both_norms_are_measured(setting: Setting) -> None:
     l2 = replace(setting, threat=ThreatModel("l2", 0.25))
     assert evaluate(candidate("tiny_vit.cifar10_linf_4"), l2).sensitivity.mean.value > 0
