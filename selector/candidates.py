@@ -51,6 +51,9 @@ class Candidate(BaseModel):
     )
 
     model: Annotated[str, Field(description="hf-hub:owner/name[@revision] or local-dir:PATH")]
+    parameters: Annotated[int | None, Field(gt=0, description="weights, classifier included")] = (
+        None
+    )
     license: Annotated[str | None, Field(description="SPDX id, or the publisher's word")] = None
     pretraining: Pretraining | None = None
     tags: tuple[str, ...] = ()

@@ -98,6 +98,22 @@ def rank(
             metavar="MODEL",
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only candidates whose name matches: 'timm/vit_*'. May be repeated."),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(help="Only candidates that carry this tag. Repeated: all of them."),
+    ] = None,
+    license: Annotated[
+        list[str] | None,
+        typer.Option(help="Only candidates of this licence. Repeated: one of them."),
+    ] = None,
+    max_params: Annotated[
+        str | None,
+        typer.Option(help="Only candidates of at most so many parameters.", metavar="100M"),
+    ] = None,
     norm: Annotated[Norm, typer.Option(help="Norm of the perturbation.")] = "linf",
     eps: Annotated[
         str | None,
@@ -144,6 +160,7 @@ def rank(
     demo = task is None and registry is None and not model
     with _exit_codes():
         from selector.reports import document
+        from selector.selection import Selection, parse_count
         from selector.session import Request, run
 
         if output is not None:
@@ -155,6 +172,12 @@ def rank(
                 task=task or DEMO_TASK,
                 registry=registry,
                 models=tuple(model or ()),
+                selection=Selection(
+                    only=tuple(only or ()),
+                    tags=tuple(tag or ()),
+                    licenses=tuple(license or ()),
+                    max_params=None if max_params is None else parse_count(max_params),
+                ),
                 demo=demo,
                 norm=norm,
                 eps=parse_eps(eps if eps is not None else DEFAULT_EPS[norm]),
@@ -216,9 +239,11 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except SelectorError as error:
-        _errors.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False)
+        _errors.print(
+            f"[bold red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True
+        )
         if error.hint:
-            _errors.print(f"  {escape(error.hint)}", highlight=False)
+            _errors.print(f"  {escape(error.hint)}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_USAGE) from None
     except KeyboardInterrupt:
         _leave(EXIT_INTERRUPTED, "interrupted")

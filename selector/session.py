@@ -38,6 +38,7 @@ from selector.records import (
 )
 from selector.reports.progress import Display
 from selector.scheduling import Event, evaluate_all, in_background
+from selector.selection import Selection, select
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
@@ -52,6 +53,7 @@ class Request:
     task: str
     registry: Path | None
     models: tuple[str, ...]
+    selection: Selection
     demo: bool
     norm: Norm
     eps: float
@@ -70,7 +72,7 @@ def run(request: Request, console: Console) -> Ranking:
         UsageError: something asked for does not exist or makes no sense.
     """
     threat = ThreatModel(request.norm, request.eps)
-    candidates = _candidates(request)
+    candidates = select(_candidates(request), request.selection)
     if request.overrides.attack not in ATTACKS:
         raise UsageError(
             f"--attack must be one of {', '.join(ATTACKS)}, found {request.overrides.attack!r}."

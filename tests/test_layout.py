@@ -198,6 +198,8 @@ def test_records_rest_on_words_alone() -> None:
         "selector.errors",
         "selector.norms",
         "selector.records",
+        "selector.records.document",
+        "selector.records.measured",
     }
 
 

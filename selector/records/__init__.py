@@ -1,0 +1,63 @@
+"""The documents selector writes: what was measured, how it ranks, what was left out.
+
+Their JSON Schema is published as ``selector/ranking.schema.json``. A field's name says what its
+number promises: ``estimated_*`` rests on an attack's displacement and would be a proven bound only
+if the attack were perfect; ``attacked_*`` is what a head withstood, an upper estimate of what it
+can withstand. Nothing here is certified.
+"""
+
+from __future__ import annotations
+
+from selector.records.document import (
+    SCHEMA_VERSION,
+    Choice,
+    DeviceRecord,
+    ProtocolRecord,
+    RankedEvaluation,
+    Ranking,
+    TaskRecord,
+    ThreatRecord,
+)
+from selector.records.measured import (
+    Cost,
+    Diagnostics,
+    Estimate,
+    EstimatedRobustness,
+    Evaluation,
+    FileRecord,
+    Findings,
+    Flag,
+    HeadReport,
+    Outcome,
+    PerImage,
+    Provenance,
+    Record,
+    Sensitivity,
+    Skipped,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Choice",
+    "Cost",
+    "DeviceRecord",
+    "Diagnostics",
+    "Estimate",
+    "EstimatedRobustness",
+    "Evaluation",
+    "FileRecord",
+    "Findings",
+    "Flag",
+    "HeadReport",
+    "Outcome",
+    "PerImage",
+    "ProtocolRecord",
+    "Provenance",
+    "RankedEvaluation",
+    "Ranking",
+    "Record",
+    "Sensitivity",
+    "Skipped",
+    "TaskRecord",
+    "ThreatRecord",
+]

@@ -1,0 +1,99 @@
+"""Records of a whole run: the ranking, and what it rests on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selector.records.measured import Evaluation, Record, Skipped
+
+SCHEMA_VERSION: Literal["1.0"] = "1.0"
+
+
+class RankedEvaluation(Evaluation):
+    """An evaluation and its place."""
+
+    rank: Annotated[int, Field(ge=1)]
+    rank_interval: Annotated[
+        tuple[int, int], Field(description="95 % of ranks over resampled test images")
+    ]
+    group: Annotated[
+        int, Field(ge=1, description="same group: cannot be told apart from the group's first")
+    ]
+
+
+class TaskRecord(Record):
+    """The images that were used."""
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    image_size: int
+    train_images: int
+    validation_images: int
+    test_images: int
+    prior_entropy: Annotated[
+        float, Field(description="nats; entropy of the class frequencies of train")
+    ]
+    unreadable: tuple[str, ...]
+    fingerprint: Annotated[str, Field(description="sha256 of class names, pixels and labels")]
+
+
+class ThreatRecord(Record):
+    """The perturbations allowed, for every candidate alike, on the canonical image."""
+
+    norm: Literal["linf", "l2"]
+    eps: Annotated[float, Field(gt=0, description="in pixel units of [0,1]")]
+
+
+class ProtocolRecord(Record):
+    """How it was measured."""
+
+    version: Annotated[int, Field(description="raised whenever numbers may change")]
+    preset: str
+    attack: str
+    restarts: int
+    steps: int
+    loss_clip: Annotated[float, Field(description="nats; C2 of Theorem 1")]
+    rho: Annotated[float, Field(description="Theorem 1 may fail with this probability")]
+    seed: int
+
+
+class DeviceRecord(Record):
+    """Where it ran."""
+
+    type: str
+    name: str
+
+
+class Choice(Record):
+    """The advice, and what choosing by clean accuracy would have cost (accuracies of 0..1)."""
+
+    name: str
+    estimated_robust_accuracy: float
+    attacked_accuracy: float
+    clean_accuracy: float
+    by_clean_accuracy: Annotated[str, Field(description="the candidate with the best clean probe")]
+    clean_accuracy_gained: float
+    estimated_robust_accuracy_lost: float
+    attacked_accuracy_lost: float
+    sentence: str
+
+
+class Ranking(Record):
+    """The result of ``selector rank``."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    selector_version: str
+    created: Annotated[str, Field(description="UTC, ISO 8601")]
+    command: tuple[str, ...]
+    task: TaskRecord
+    threat: ThreatRecord
+    protocol: ProtocolRecord
+    device: DeviceRecord
+    versions: dict[str, str]
+    objective: str
+    choice: Choice | None
+    ranking: tuple[RankedEvaluation, ...]
+    skipped: tuple[Skipped, ...]

@@ -1,0 +1,77 @@
+"""Which of the listed candidates a run shall compare."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from selector.candidates import Candidate
+from selector.errors import UsageError
+
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMB]?)", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
+
+
+def parse_count(text: str) -> int:
+    """Read a number of parameters; K, M and B are accepted.
+
+    >>> parse_count("100M")
+    100000000
+
+    Raises:
+        UsageError: it is not such a number.
+    """
+    match = _COUNT.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"--max-params must be a number such as 100M, found {text!r}.")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a candidate must fulfil; empty means anything.
+
+    Attributes:
+        only: shell patterns, one of which must match the name (``timm/vit_*``).
+        tags: words, all of which it must carry.
+        licenses: one of which it must have, in any case of letters.
+        max_params: at most this many parameters; a candidate that does not say has too many.
+    """
+
+    only: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
+    max_params: int | None = None
+
+    def admits(self, candidate: Candidate) -> bool:
+        """Whether a candidate fulfils all of it."""
+        license = (candidate.license or "").lower()
+        return (
+            (not self.only or any(fnmatchcase(candidate.name, p) for p in self.only))
+            and set(self.tags) <= set(candidate.tags)
+            and (not self.licenses or license in {wanted.lower() for wanted in self.licenses})
+            and (
+                self.max_params is None
+                or (candidate.parameters is not None and candidate.parameters <= self.max_params)
+            )
+        )
+
+
+def select(candidates: Sequence[Candidate], selection: Selection) -> tuple[Candidate, ...]:
+    """The candidates that a selection admits, in their order.
+
+    Raises:
+        UsageError: it admits none; with the words that would.
+    """
+    admitted = tuple(filter(selection.admits, candidates))
+    if not admitted:
+        tags = sorted({tag for candidate in candidates for tag in candidate.tags})
+        licenses = sorted({candidate.license or "unknown" for candidate in candidates})
+        raise UsageError(
+            f"--only, --tag, --license and --max-params must admit a candidate, found none of"
+            f" {len(candidates)}.",
+            hint=f"Tags there are: {', '.join(tags) or 'none'}; licences: {', '.join(licenses)}.",
+        )
+    return admitted
