@@ -21,7 +21,7 @@ from selector.candidates import (
     from_models,
     read_registry,
 )
-from selector.devices import choose_device, describe_device
+from selector.devices import choose_device, describe_device, keep_freed_memory
 from selector.errors import UsageError
 from selector.evaluation import Setting, planned_passes, prior_entropy
 from selector.norms import Norm
@@ -78,6 +78,8 @@ def run(request: Request, console: Console) -> Ranking:
             f"--attack must be one of {', '.join(ATTACKS)}, found {request.overrides.attack!r}."
         )
     device = choose_device(request.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
     task = load_task(
         request.task, image_size=request.image_size, sizes=protocol.sizes, seed=request.seed

@@ -1,0 +1,49 @@
+"""Where to measure."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from selector.devices import choose_device, describe_device
+from selector.errors import UsageError
+
+# In a process of its own, since the setting lasts: pages that blocks of 64 MB cost, used and freed.
+FAULTS = """
+import resource, sys, torch
+from selector.devices import keep_freed_memory
+kept = keep_freed_memory() if sys.argv[1] == "keep" else None
+torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(2**24)
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_auto_is_a_device_that_works() -> None:
+    device = choose_device("auto")
+    assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert describe_device(device).name
+
+
+@pytest.mark.parametrize("name", ["abacus", "meta:x", "cuda:99", ""])
+def test_devices_that_are_none(name: str) -> None:
+    with pytest.raises(UsageError, match="--device"):
+        choose_device(name)
+
+
+def test_freed_memory_is_used_again_where_the_c_library_can() -> None:
+    def run(mode: str) -> list[str]:
+        command = [sys.executable, "-c", FAULTS, mode]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    kept, faults = run("keep")
+    glibc = platform.libc_ver()[0] == "glibc"
+    assert kept == str(glibc)
+    if glibc:
+        assert int(faults) < 0.1 * int(run("leave")[1])
