@@ -19,8 +19,11 @@ def init_script(shell: Shell) -> str:
     """
     from typer._completion_shared import get_completion_script
 
-    scripts = [
+    completion = "\n".join(
         get_completion_script(prog_name=name, complete_var=f"_{name.upper()}_COMPLETE", shell=shell)
         for name in ("selector", "select")
-    ]
-    return "".join([_ALIAS if shell != "fish" else "", *(f"{script}\n" for script in scripts)])
+    )
+    if shell == "zsh":
+        # Without compinit there is no compdef, and nothing to complete with.
+        completion = f"if (( $+functions[compdef] )); then\n{completion}\nfi"
+    return f"{'' if shell == 'fish' else _ALIAS}{completion}\n"

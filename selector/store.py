@@ -12,6 +12,7 @@ from typing import Any
 import platformdirs
 from pydantic import ValidationError
 
+from selector.errors import UsageError
 from selector.records import SCHEMA_VERSION, Evaluation
 
 
@@ -31,14 +32,26 @@ class Store:
     """Evaluations by content key, in one SQLite file; every write is complete or absent."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=30)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        with self._connection:
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS evaluations"
-                " (key TEXT PRIMARY KEY, created TEXT DEFAULT CURRENT_TIMESTAMP, document TEXT)"
-            )
+        """Open the file, or make it.
+
+        Raises:
+            UsageError: the folder cannot be written, or the file is something else.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=30)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            with self._connection:
+                self._connection.execute(
+                    "CREATE TABLE IF NOT EXISTS evaluations"
+                    " (key TEXT PRIMARY KEY, created TEXT DEFAULT CURRENT_TIMESTAMP, document TEXT)"
+                )
+        except (OSError, sqlite3.Error) as error:
+            raise UsageError(
+                f"results are kept in {path}, which must be a database that can be written:"
+                f" {error}.",
+                hint="Set SELECTOR_CACHE to another folder, or delete that file.",
+            ) from None
 
     def get(self, key: str) -> Evaluation | None:
         """The evaluation kept under ``key``; None where there is none that still fits."""

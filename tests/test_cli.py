@@ -161,6 +161,15 @@ def test_wrong_arguments_are_named_with_the_way_out(
         assert word in " ".join(result.stderr.split())
 
 
+def test_a_cache_that_cannot_be_used_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "measurements.sqlite").write_bytes(b"something else" * 100)
+    arguments = (*DIGITS, "--model", local(ORDINARY))
+    result = selector("rank", *arguments, env=environment | {"SELECTOR_CACHE": str(tmp_path)})
+    assert result.returncode == 2
+    assert "SELECTOR_CACHE" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_own_photos_with_an_unreadable_one_and_one_class(
     environment: dict[str, str], photos: Path
 ) -> None:
