@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -191,10 +190,7 @@ def _measure(
             hint="Please report this, with the messages above.",
         )
         return Finished(_skipped(candidate, unforeseen), reused=False)
-    try:
-        store.put(key, evaluation)
-    except sqlite3.Error as error:
-        _log.warning("%s is ranked but not kept for later runs: %s", candidate.name, error)
+    store.put(key, evaluation)
     return Finished(evaluation, reused=False)
 
 

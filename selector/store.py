@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 
 from selector.errors import UsageError
 from selector.records import SCHEMA_VERSION, Evaluation
+
+_log = logging.getLogger(__name__)
 
 
 def default_path() -> Path:
@@ -39,9 +42,11 @@ class Store:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=30)
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            # Taking the write lock at once lets two runs wait for each other; SQLite refuses a
+            # reader that wants to become a writer, and a change to WAL mode, without waiting.
+            self._connection = sqlite3.connect(path, timeout=30, isolation_level="IMMEDIATE")
             with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.execute(
                     "CREATE TABLE IF NOT EXISTS evaluations"
                     " (key TEXT PRIMARY KEY, created TEXT DEFAULT CURRENT_TIMESTAMP, document TEXT)"
@@ -67,12 +72,15 @@ class Store:
             return None
 
     def put(self, key: str, evaluation: Evaluation) -> None:
-        """Keep an evaluation, replacing an older one."""
-        with self._connection:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO evaluations (key, document) VALUES (?, ?)",
-                (key, evaluation.model_dump_json()),
-            )
+        """Keep an evaluation, replacing an older one; a full disk is a warning, not the end."""
+        try:
+            with self._connection:
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO evaluations (key, document) VALUES (?, ?)",
+                    (key, evaluation.model_dump_json()),
+                )
+        except sqlite3.Error as error:
+            _log.warning("%s is ranked but not kept for later runs: %s", evaluation.name, error)
 
     def close(self) -> None:
         """Release the file."""

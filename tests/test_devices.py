@@ -17,7 +17,8 @@ FAULTS = """
 import resource, sys, torch
 from selector.devices import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "keep" else None
-torch.ones(2**24)
+for _ in range(10):
+    torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     torch.ones(2**24)
@@ -46,4 +47,4 @@ def test_freed_memory_is_used_again_where_the_c_library_can() -> None:
     glibc = platform.libc_ver()[0] == "glibc"
     assert kept == str(glibc)
     if glibc:
-        assert int(faults) < 0.1 * int(run("leave")[1])
+        assert int(faults) < 0.5 * int(run("leave")[1])
