@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
+from selector.candidates import CONFIG_FILE, WEIGHTS_FILE
 from selector.errors import CandidateError
 
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 _RESIZE_MODES = {"bilinear": "bilinear", "bicubic": "bicubic"}
 
 

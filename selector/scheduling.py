@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selector import hub
-from selector.backbones import CONFIG_FILE, WEIGHTS_FILE, Backbone, check_files, first_line
-from selector.candidates import HUB_PREFIX, Candidate
+from selector.backbones import Backbone, check_files, first_line
+from selector.candidates import CONFIG_FILE, HUB_PREFIX, WEIGHTS_FILE, Candidate
 from selector.errors import CandidateError, HubUnavailable
 from selector.evaluation import Prepared, Setting, evaluate
 from selector.protocol import PROTOCOL_VERSION

@@ -1,103 +1,17 @@
-"""Which backbones are to be compared: the registry file, the built-in zoo, single model ids."""
+"""Lists of candidates: a registry file, the built-in zoo, single model ids."""
 
 from __future__ import annotations
 
 import importlib.resources
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
+from selector.candidates.entry import HUB_PREFIX, LOCAL_PREFIX, Candidate
 from selector.errors import UsageError
-from selector.norms import Norm
-
-HUB_PREFIX, LOCAL_PREFIX = "hf-hub:", "local-dir:"
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-
-
-class Pretraining(BaseModel):
-    """How a backbone was made, as far as its publisher says."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        json_schema_serialization_defaults_required=True,
-    )
-
-    objective: Annotated[str, Field(description="for example supervised, DINO, adversarial")]
-    data: Annotated[str, Field(description="the images it has seen, for example ImageNet-1k")]
-    norm: Annotated[Norm | None, Field(description="norm of adversarial pretraining")] = None
-    eps: Annotated[
-        float | None, Field(ge=0, description="eps of adversarial pretraining, in units of [0,1]")
-    ] = None
-
-
-class Candidate(BaseModel):
-    """One backbone to be measured, as the registry or ``--model`` names it.
-
-    ``model`` is ``hf-hub:owner/name`` with an optional ``@revision``, or ``local-dir:PATH`` of a
-    folder in the same layout (config.json and model.safetensors).
-    """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        json_schema_serialization_defaults_required=True,
-    )
-
-    model: Annotated[str, Field(description="hf-hub:owner/name[@revision] or local-dir:PATH")]
-    parameters: Annotated[int | None, Field(gt=0, description="weights, classifier included")] = (
-        None
-    )
-    license: Annotated[str | None, Field(description="SPDX id, or the publisher's word")] = None
-    pretraining: Pretraining | None = None
-    tags: tuple[str, ...] = ()
-
-    @field_validator("model")
-    @classmethod
-    def _known_form(cls, model: str) -> str:
-        if model.startswith(LOCAL_PREFIX) and len(model) > len(LOCAL_PREFIX):
-            return model
-        if model.startswith(HUB_PREFIX):
-            repo, _, revision = model.removeprefix(HUB_PREFIX).partition("@")
-            if _REPO_ID.fullmatch(repo) and (revision or "@" not in model):
-                return model
-        raise ValueError(
-            f"must be hf-hub:owner/name, hf-hub:owner/name@revision or local-dir:PATH,"
-            f" found {model!r}"
-        )
-
-    @property
-    def source(self) -> Literal["hub", "local"]:
-        """Where the files come from."""
-        return "local" if self.model.startswith(LOCAL_PREFIX) else "hub"
-
-    @property
-    def repo_id(self) -> str:
-        """``owner/name`` on the Hub."""
-        return self.model.removeprefix(HUB_PREFIX).partition("@")[0]
-
-    @property
-    def revision(self) -> str | None:
-        """The branch, tag or commit asked for; None for the default branch."""
-        return self.model.removeprefix(HUB_PREFIX).partition("@")[2] or None
-
-    @property
-    def directory(self) -> Path:
-        """The folder of a local candidate."""
-        return Path(self.model.removeprefix(LOCAL_PREFIX)).expanduser()
-
-    @property
-    def name(self) -> str:
-        """What tables call it: the Hub id, or the folder's own name."""
-        if self.source == "hub":
-            return self.model.removeprefix(HUB_PREFIX)
-        return self.directory.resolve().name
 
 
 def from_models(models: Sequence[str]) -> tuple[Candidate, ...]:
@@ -165,7 +79,7 @@ def default_registry() -> Path:
         return here
     packaged = Path(str(importlib.resources.files("selector") / "registry.yaml"))
     # An editable install has the file where it is edited: beside the package.
-    return packaged if packaged.is_file() else Path(__file__).parent.parent / "registry.yaml"
+    return packaged if packaged.is_file() else Path(__file__).parents[2] / "registry.yaml"
 
 
 def builtin_zoo() -> tuple[Candidate, ...]:
@@ -182,7 +96,7 @@ def _entry(entry: Any, path: Path, line: int) -> Candidate:
         ) from None
     if candidate.source == "local" and not candidate.directory.is_absolute():
         model = f"{LOCAL_PREFIX}{path.parent / candidate.directory}"
-        return candidate.model_copy(update={"model": model})
+        return Candidate.model_validate(entry | {"model": model})
     return candidate
 
 
@@ -205,9 +119,17 @@ def _what_is_wrong(error: ValidationError) -> str:
 
 
 def check_distinct(candidates: Sequence[Candidate], where: str) -> None:
-    """Raise a UsageError that starts with ``where`` if a candidate is named twice."""
-    seen: set[str] = set()
+    """Raise a UsageError that starts with ``where`` if a candidate or a name is there twice."""
+    seen: set[tuple[str, ...]] = set()
+    names: set[str] = set()
     for candidate in candidates:
-        if candidate.model in seen:
-            raise UsageError(f"{where} names {candidate.model} twice; every candidate once.")
-        seen.add(candidate.model)
+        if candidate.identity in seen:
+            what = " ".join(candidate.identity if candidate.checkpoint else (candidate.model,))
+            raise UsageError(f"{where} names {what} twice; every candidate once.")
+        if candidate.name in names:
+            raise UsageError(
+                f"{where} has two candidates called {candidate.name}.",
+                hint="A registry entry may give another with name:.",
+            )
+        seen.add(candidate.identity)
+        names.add(candidate.name)

@@ -1,0 +1,59 @@
+"""How a command ends: exit codes, errors of the user as one line, interruptions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from selector.errors import HubUnavailable, SelectorError
+
+EXIT_OK, EXIT_NONE_RANKED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_TRY_AGAIN = 0, 1, 2, 3, 75
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+
+stderr = Console(stderr=True)
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Errors of the user as one line, an interruption as its own code; the rest is a bug."""
+    try:
+        yield
+    except SelectorError as error:
+        show(error)
+        code = EXIT_TRY_AGAIN if isinstance(error, HubUnavailable) else EXIT_USAGE
+        raise typer.Exit(code) from None
+    except KeyboardInterrupt:
+        _leave(EXIT_INTERRUPTED, "interrupted")
+    except Terminated:
+        _leave(EXIT_TERMINATED, "terminated")
+
+
+def show(error: SelectorError) -> None:
+    """Print what was required, what was found and the way out."""
+    stderr.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    if error.hint:
+        stderr.print(f"  {escape(error.hint)}", highlight=False, soft_wrap=True)
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    """Handle SIGTERM: end like an interruption, with what was measured kept."""
+    raise Terminated
+
+
+def _leave(code: int, why: str) -> NoReturn:
+    """End now: a measurement or a download may be running in a thread that cannot be stopped."""
+    stderr.print(f"{why}: what was measured is kept; the same command continues from there.")
+    sys.stdout.flush()
+    os._exit(code)
