@@ -114,6 +114,20 @@ def test_candidates_cannot_be_changed() -> None:
         Candidate(model="hf-hub:acme/tiny").license = "mit"  # type: ignore[misc]
 
 
+def checkpoint(**changes: str) -> str:
+    """The checkpoint of the entry at line 4; ``file`` is at line 6, ``format`` at line 12."""
+    fields = {
+        "file": "net.ckpt",
+        "architecture": "resnet18",
+        "num_classes": "1000",
+        "input_size": "224",
+        "mean": "[0.5, 0.5, 0.5]",
+        "std": "[0.5, 0.5, 0.5]",
+        "format": "timm",
+    } | changes
+    return "    checkpoint:\n" + "".join(f"      {key}: {fields[key]}\n" for key in fields)
+
+
 def test_a_registry_entry_with_everything(tmp_path: Path) -> None:
     path = registry(
         tmp_path,
@@ -168,24 +182,30 @@ def test_a_missing_registry(tmp_path: Path) -> None:
         ("candidates: {model: hf-hub:acme/one}\n", "must hold a list called candidates:"),
         ("models:\n  - model: hf-hub:acme/one\n", "must hold a list called candidates:"),
         ("candidates: []\n", "lists no candidate"),
-        (TWO + "  - model: hf-hub:acme/one\n", "names hf-hub:acme/one twice"),
+        (
+            TWO + "  - model: hf-hub:acme/one\n",
+            "line 4: hf-hub:acme/one is there already, at line 2",
+        ),
         (TWO + "  - model: acme/three\n", "line 4: model: must be hf-hub:owner/name"),
-        (TWO + "\n\n  - tags: [a]\n", "line 6: model: Field required"),
+        (TWO + "\n\n  - tags: [a]\n", "line 6: model: is required"),
         (TWO + "  - acme/three\n", "line 4: "),
-        (TWO + "  - model: hf-hub:acme/three\n    licence: mit\n", "line 4: licence: "),
+        (
+            TWO + "  - model: hf-hub:acme/three\n    licence: mit\n",
+            "line 5: licence: unknown field; did you mean license.",
+        ),
         (
             TWO + "  - model: hf-hub:acme/three\n    pretraining: {objective: DINO}\n",
-            "line 4: pretraining.data: Field required",
+            "line 5: pretraining.data: is required",
         ),
         (
             "candidates:\n  - model: hf-hub:acme/one\n"
             "    pretraining: {objective: a, data: b, norm: l1}\n" + TWO.partition("\n")[2],
-            "line 2: pretraining.norm: ",
+            "line 3: pretraining.norm: ",
         ),
         (
             TWO + "  - model: hf-hub:acme/three\n"
             "    pretraining: {objective: a, data: b, eps: -1}\n",
-            "line 4: pretraining.eps: ",
+            "line 5: pretraining.eps: Input should be greater than or equal to 0, found -1",
         ),
     ],
 )
@@ -193,9 +213,57 @@ def test_registries_that_are_none(tmp_path: Path, text: str, said: str) -> None:
     assert said in refused(registry(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("    license: [mit]\n", "line 5: license: Input should be a valid string, found ['mit']"),
+        ("    tags: robust\n", "line 5: tags: "),
+        ("    parameters: 0\n", "line 5: parameters: Input should be greater than 0, found 0"),
+        (
+            "    pretraining: {objectiv: a, data: b}\n",
+            "line 5: pretraining.objectiv: unknown field; did you mean objective",
+        ),
+        (
+            "    pretraining:\n      objective: a\n      data: b\n      zzz: 1\n",
+            "line 8: pretraining.zzz: unknown field; known are objective, data, norm, eps",
+        ),
+        ("    license: mit\n    license: mit\n", "line 6: license is given already at line 5"),
+        ("    name: acme/one\n", "line 4: acme/one is there already, at line 2"),
+        (checkpoint(file="net.zip"), "line 6: checkpoint.file: must end in one of .safetensors"),
+        (checkpoint(file="../net.ckpt"), "line 6: checkpoint.file: must be a path inside"),
+        (checkpoint(std="[1, 0, 1]"), "line 11: checkpoint.std.1: Input should be greater than 0"),
+        (checkpoint(format="dill"), "line 12: checkpoint.format: Input should be 'timm', "),
+    ],
+)
+def test_bad_entries_are_told_with_line_and_fix(tmp_path: Path, entry: str, said: str) -> None:
+    assert said in refused(registry(tmp_path, TWO + "  - model: hf-hub:acme/three\n" + entry))
+
+
+def test_entries_may_share_a_repository_and_anchors(tmp_path: Path) -> None:
+    path = registry(
+        tmp_path,
+        "x-net: &net {architecture: resnet18, num_classes: 5, input_size: 32, mean: [0, 0, 0],"
+        " std: [1, 1, 1]}\n"
+        "candidates:\n"
+        "  - {model: hf-hub:acme/nets, name: a, checkpoint: {<<: *net, file: a.ckpt}}\n"
+        "  - {model: hf-hub:acme/nets, name: b, checkpoint: {<<: *net, file: b.safetensors}}\n",
+    )
+    first, second = read_registry(path)
+    assert first.files == ("a.ckpt",)
+    assert first.checkpoint is not None
+    assert first.checkpoint.pickled
+    assert second.checkpoint is not None
+    assert not second.checkpoint.pickled
+    assert first.checkpoint.architecture == second.checkpoint.architecture == "resnet18"
+    text = path.read_text(encoding="utf-8").replace("name: b", "name: a")
+    assert "line 4: a is there already, at line 3" in refused(registry(tmp_path, text))
+    text = path.read_text(encoding="utf-8").replace("num_classes: 5", "num_classes: -5")
+    assert "line 1: checkpoint.num_classes: " in refused(registry(tmp_path, text))
+
+
 def test_infinite_eps_is_refused_since_documents_cannot_hold_it(tmp_path: Path) -> None:
     entry = "  - model: hf-hub:acme/three\n    pretraining: {objective: a, data: b, eps: .inf}\n"
-    assert "line 4: pretraining.eps: " in refused(registry(tmp_path, TWO + entry))
+    assert "line 5: pretraining.eps: " in refused(registry(tmp_path, TWO + entry))
 
 
 def test_a_registry_in_another_encoding_is_refused(tmp_path: Path) -> None:

@@ -5,13 +5,26 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from selector.candidates.entry import HUB_PREFIX, LOCAL_PREFIX, Candidate
+from selector.candidates.entry import HUB_PREFIX, LOCAL_PREFIX, Candidate, Entry
+from selector.candidates.yamlfile import YamlFile, explain, read_yaml
 from selector.errors import UsageError
+
+
+class Registry(Entry):
+    """A registry file. Keys that begin with ``x-`` are free for YAML anchors."""
+
+    model_config = ConfigDict(json_schema_extra={"patternProperties": {"^x-": {}}})
+
+    candidates: Annotated[tuple[Candidate, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_anchors(cls, document: Any) -> Any:
+        return {k: v for k, v in document.items() if not str(k).startswith("x-")}
 
 
 def from_models(models: Sequence[str]) -> tuple[Candidate, ...]:
@@ -26,7 +39,7 @@ def from_models(models: Sequence[str]) -> tuple[Candidate, ...]:
         try:
             found.append(Candidate(model=model if known else HUB_PREFIX + model))
         except ValidationError as error:
-            what = _what_is_wrong(error).removeprefix("model: ")
+            what = explain(error, Candidate).removeprefix("model: ")
             raise UsageError(f"--model {what}.") from None
     check_distinct(found, "--model")
     return tuple(found)
@@ -35,41 +48,22 @@ def from_models(models: Sequence[str]) -> tuple[Candidate, ...]:
 def read_registry(path: Path) -> tuple[Candidate, ...]:
     """All candidates of a registry file.
 
-    A registry is YAML: ``candidates:`` followed by a list of entries with the fields of
-    :class:`Candidate`. Folders of ``local-dir:`` entries are relative to the file.
+    Folders of ``local-dir:`` entries are relative to the file.
 
     Raises:
         UsageError: the file is missing or is not a registry; with the line where that shows.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+    file = read_yaml(path, "--registry")
+    if not isinstance(file.document, dict) or not isinstance(file.document.get("candidates"), list):
         raise UsageError(
-            f"--registry must name a readable file, found {path}: {error.strerror}."
-        ) from None
-    except UnicodeDecodeError:
-        raise UsageError(f"--registry {path} must be UTF-8 text.") from None
-    try:
-        document = yaml.safe_load(text)
-        lines = _entry_lines(text)
-    except yaml.YAMLError as error:
-        raise UsageError(
-            f"--registry {path} is not YAML: {' '.join(str(error).split())}."
-        ) from None
-    if not isinstance(document, dict) or not isinstance(document.get("candidates"), list):
-        raise UsageError(
-            f"--registry {path} must hold a list called candidates:.",
-            hint="The default registry shows the form: selector registry.",
+            f"{file.where} must hold a list called candidates:.",
+            hint="`selector schema registry` prints the form.",
         )
-    if len(lines) != len(document["candidates"]):
-        raise UsageError(f"--registry {path} must hold one list called candidates:, not several.")
-    found = [
-        _entry(entry, path, line) for entry, line in zip(document["candidates"], lines, strict=True)
-    ]
-    if not found:
-        raise UsageError(f"--registry {path} lists no candidate.")
-    check_distinct(found, f"--registry {path}")
-    return tuple(found)
+    if not file.document["candidates"]:
+        raise UsageError(f"{file.where} lists no candidate.")
+    entries = file.validate(Registry).candidates
+    _refuse_repetition(entries, file)
+    return tuple(_relative_to(path.parent, entry) for entry in entries)
 
 
 def default_registry() -> Path:
@@ -87,37 +81,6 @@ def builtin_zoo() -> tuple[Candidate, ...]:
     return read_registry(Path(str(importlib.resources.files("selector.demo") / "zoo.yaml")))
 
 
-def _entry(entry: Any, path: Path, line: int) -> Candidate:
-    try:
-        candidate = Candidate.model_validate(entry)
-    except ValidationError as error:
-        raise UsageError(
-            f"--registry {path}, entry at line {line}: {_what_is_wrong(error)}."
-        ) from None
-    if candidate.source == "local" and not candidate.directory.is_absolute():
-        model = f"{LOCAL_PREFIX}{path.parent / candidate.directory}"
-        return Candidate.model_validate(entry | {"model": model})
-    return candidate
-
-
-def _entry_lines(text: str) -> list[int]:
-    """The line of each entry, counted from 1, for messages."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if not isinstance(root, yaml.MappingNode):
-        return []
-    for key, value in root.value:
-        if key.value == "candidates" and isinstance(value, yaml.SequenceNode):
-            return [node.start_mark.line + 1 for node in value.value]
-    return []
-
-
-def _what_is_wrong(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    field = ".".join(map(str, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" if field else message
-
-
 def check_distinct(candidates: Sequence[Candidate], where: str) -> None:
     """Raise a UsageError that starts with ``where`` if a candidate or a name is there twice."""
     seen: set[tuple[str, ...]] = set()
@@ -133,3 +96,25 @@ def check_distinct(candidates: Sequence[Candidate], where: str) -> None:
             )
         seen.add(candidate.identity)
         names.add(candidate.name)
+
+
+def _refuse_repetition(entries: Sequence[Candidate], file: YamlFile) -> None:
+    """Say where both of two equal entries stand."""
+    seen: dict[tuple[str, ...], int] = {}
+    for place, entry in enumerate(entries):
+        line = file.line(("candidates", place))
+        for key, what in ((entry.identity, entry.model), (("name", entry.name), entry.name)):
+            if key in seen:
+                raise UsageError(
+                    f"{file.where}, line {line}: {what} is there already, at line {seen[key]}.",
+                    hint="Remove one of them, or tell them apart with name:, a revision or a file.",
+                )
+            seen[key] = line
+
+
+def _relative_to(folder: Path, entry: Candidate) -> Candidate:
+    if entry.source == "hub" or entry.directory.is_absolute():
+        return entry
+    model = f"{LOCAL_PREFIX}{folder / entry.directory}"
+    # Anew, since a name that was not given is that of the folder.
+    return Candidate.model_validate(entry.model_dump(exclude_unset=True) | {"model": model})

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from selector.shell import Shell, init_script
 
+Document = Literal["ranking", "registry", "lock"]
 
-def schema() -> None:
-    """Print the JSON Schema of the ranking document."""
-    from selector.reports.document import json_schema
 
-    sys.stdout.write(json_schema())
+def schema(
+    document: Annotated[
+        Document, typer.Argument(help="ranking, registry (registry.yaml) or lock.")
+    ] = "ranking",
+) -> None:
+    """Print the JSON Schema of a document: what rank writes, or what it reads."""
+    from selector.reports.document import SCHEMAS, json_schema
+
+    sys.stdout.write(json_schema(SCHEMAS[document]))
 
 
 def shell_init(

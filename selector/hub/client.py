@@ -7,18 +7,18 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 from huggingface_hub import HfApi, constants, set_client_factory
 from huggingface_hub import errors as hf
 from huggingface_hub.utils._http import hf_request_event_hook
-from huggingface_hub.utils.tqdm import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
 
 from selector.errors import CandidateError, HubError, HubUnavailable
 from selector.hub.failures import MESSAGES, asked_wait, code_of, reason_of, root_cause, site
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS = TIMM_FILES = ("config.json", "model.safetensors")
 _SECRET = re.compile(r"(https?://[^\s?]+\?|Bearer )\S+")
 
 _WAITS = (1.0, 2.0, 4.0)
@@ -34,9 +34,10 @@ _T = TypeVar("_T")
 _NO_CONFIG = "no_config", "The layout must be timm's: config.json and model.safetensors."
 _NO_SAFETENSORS = (
     "no_safetensors",
-    "Pickle formats (.bin, .pth, .ckpt) are not loaded, since loading one can run any code:"
-    " convert the weights to safetensors and name the folder as local-dir:PATH.",
+    "Weights of another name or format need a registry entry with checkpoint:, which says how to"
+    " load them; see `selector schema registry`.",
 )
+_NO_FILE = "no_file", "Correct checkpoint.file in the registry, or the revision."
 
 
 def attempt(
@@ -64,28 +65,50 @@ def attempt(
     if code == "no_file" and name and revision:
         raise missing(HubError, name, f"{site()}/{repo_id}", _listing(repo_id, revision))
     code = "unexpected" if code == "no_file" else code
+    what = f"{name} of {repo_id}" if name else repo_id
+    raise failure(code, repo_id, revision=revision, what=what, reason=reason_of(cause))
+
+
+def failure(
+    code: str, repo_id: str, *, revision: str | None = None, what: str = "", reason: str = ""
+) -> HubError:
+    """The error with the message and the way out that belong to a code."""
     message, hint = (
         text.format(
-            what=f"{name} of {repo_id}" if name else repo_id,
+            what=what or repo_id,
             repo=repo_id,
             revision=revision or "its default branch",
             site=site(),
             cache=constants.HF_HUB_CACHE,
-            reason=reason_of(cause),
+            reason=reason,
         )
         for text in MESSAGES[code]
     )
-    raise (HubUnavailable if code == "hub_unavailable" else HubError)(code, message, hint=hint)
+    return (HubUnavailable if code == "hub_unavailable" else HubError)(code, message, hint=hint)
 
 
 def missing(
     kind: type[CandidateError], name: str, place: str, there: Iterable[str]
 ) -> CandidateError:
-    """The error that a place lacks one of the two files."""
+    """The error that a place lacks a file that loading needs."""
     shown = ["".join(c if c.isprintable() else "?" for c in file) for file in sorted(there)]
     listed = ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "") or "nothing to be seen"
-    code, hint = _NO_CONFIG if name == CONFIG else _NO_SAFETENSORS
+    known = {CONFIG: _NO_CONFIG, WEIGHTS: _NO_SAFETENSORS}
+    code, hint = known.get(name, _NO_FILE)
     return kind(code, f"{place} must hold {name}; it holds {listed}.", hint=hint)
+
+
+def counting_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
+    """A progress bar for the client that shows nothing and tells the bytes to ``on_bytes``."""
+
+    class Counting(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> None:
+            on_bytes(int(n or 0))
+
+    return Counting
 
 
 def _listing(repo_id: str, commit: str) -> list[str]:

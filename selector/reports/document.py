@@ -7,8 +7,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
+
+from selector.candidates import Lock, Registry
 from selector.errors import UsageError
 from selector.records import Ranking
+
+SCHEMAS: dict[str, type[BaseModel]] = {"ranking": Ranking, "registry": Registry, "lock": Lock}
 
 
 def to_json(ranking: Ranking) -> str:
@@ -16,9 +22,11 @@ def to_json(ranking: Ranking) -> str:
     return ranking.model_dump_json(indent=2) + "\n"
 
 
-def json_schema() -> str:
-    """JSON Schema of the document, as published in ``selector/ranking.schema.json``."""
-    schema = Ranking.model_json_schema(mode="serialization")
+def json_schema(document: type[BaseModel] = Ranking) -> str:
+    """JSON Schema of a document, as published in ``selector/*.schema.json``."""
+    # What selector writes has every field; what people write may leave out those with defaults.
+    mode: JsonSchemaMode = "serialization" if document is Ranking else "validation"
+    schema = document.model_json_schema(mode=mode)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2) + "\n"
 

@@ -279,7 +279,7 @@ class _HubHandler(_Handler):
             return self._send_file(files.get(name), name, commit, spoil)
         if verb == "tree":
             return self._send_json([_entry(name, files[name]) for name in files])
-        siblings = [{"rfilename": name} for name in files]
+        siblings = [_sibling(name, files[name]) for name in files]
         return self._send_json({"id": repo_id, "sha": commit, "siblings": siblings})
 
     def _send_json(self, document: object) -> None:
@@ -324,3 +324,13 @@ def _entry(name: str, content: bytes) -> dict[str, object]:
     if name.endswith(LARGE):
         entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 134}
     return entry | {"oid": git_sha1(content)}
+
+
+def _sibling(name: str, content: bytes) -> dict[str, object]:
+    """A file as the information on a model lists it when asked for ``blobs=True``."""
+    entry = _entry(name, content)
+    sibling = {"rfilename": name, "size": entry["size"], "blobId": entry["oid"]}
+    if name.endswith(LARGE):
+        lfs = {"sha256": sha256(content), "size": len(content), "pointerSize": 134}
+        sibling["lfs"] = lfs
+    return sibling

@@ -1,0 +1,122 @@
+"""The lock file: which commit and which bytes each candidate of a registry means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field
+
+from selector.candidates.entry import LOCAL_PREFIX, Candidate, Entry
+from selector.candidates.yamlfile import read_yaml
+from selector.errors import UsageError
+
+LOCK_SUFFIX = ".lock.yaml"
+_HEADER = """\
+# Written by `selector lock`: what the candidates of a registry meant when they were looked up.
+# `selector rank` measures these commits and bytes; `selector rank --locked` refuses any other.
+"""
+
+
+class LockedFile(Entry):
+    """The bytes of one file."""
+
+    name: str
+    size: Annotated[int, Field(ge=0, description="bytes")]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Pin(Entry):
+    """What one candidate means."""
+
+    model: Annotated[str, Field(description="as the registry says it")]
+    commit: Annotated[
+        str | None, Field(pattern="^[0-9a-f]{40}$", description="on the Hub; null: a local folder")
+    ]
+    files: Annotated[tuple[LockedFile, ...], Field(min_length=1)]
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The candidate's, see :class:`Candidate`."""
+        return (self.model, *(file.name for file in self.files))
+
+
+class Lock(Entry):
+    """A lock file."""
+
+    version: Literal[1] = 1
+    candidates: Annotated[tuple[Pin, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A candidate and, where a lock has it, what it must be.
+
+    Attributes:
+        candidate: as the registry or the command line names it.
+        pin: its commit and bytes; None: as it is now.
+    """
+
+    candidate: Candidate
+    pin: Pin | None = None
+
+
+def lock_path(registry: Path) -> Path:
+    """Where the lock of a registry lies: beside it, ``zoo.yaml`` and ``zoo.lock.yaml``.
+
+    That of the registry that comes with selector lies in the current folder.
+    """
+    folder = Path() if _is_shipped(registry) else registry.parent
+    return folder / (registry.stem + LOCK_SUFFIX)
+
+
+def read_lock(path: Path) -> Lock:
+    """A lock file.
+
+    Raises:
+        UsageError: it is missing or is not a lock; with the line where that shows.
+    """
+    return read_yaml(path, "lock").validate(Lock)
+
+
+def pin(candidates: Iterable[Candidate], lock: Lock, path: Path) -> tuple[Pinned, ...]:
+    """Give every candidate that a lock has its pin; ``path`` is the lock's own."""
+    pins = {found.identity: found for found in lock.candidates}
+    return tuple(
+        Pinned(candidate, pins.get((model_in(candidate, path), *candidate.files)))
+        for candidate in candidates
+    )
+
+
+def require_pins(candidates: Sequence[Pinned], path: Path) -> None:
+    """Raise a UsageError that names the candidates which the lock at ``path`` lacks."""
+    loose = [pinned.candidate.name for pinned in candidates if pinned.pin is None]
+    if loose:
+        more = f" and {len(loose) - 5} more" if len(loose) > 5 else ""
+        raise UsageError(
+            f"--locked needs every candidate in {path}, found none for"
+            f" {', '.join(loose[:5])}{more}.",
+            hint="`selector lock` with the same --registry and --model adds them.",
+        )
+
+
+def model_in(candidate: Candidate, path: Path) -> str:
+    """How the lock at ``path`` names a candidate: local folders relative to the lock."""
+    if candidate.source == "hub":
+        return candidate.model
+    folder = os.path.relpath(candidate.directory.resolve(), path.parent.resolve())
+    return LOCAL_PREFIX + Path(folder).as_posix()
+
+
+def to_yaml(lock: Lock) -> str:
+    """The text of a lock file."""
+    body = yaml.safe_dump(lock.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return _HEADER + body
+
+
+def _is_shipped(registry: Path) -> bool:
+    return registry.resolve().parent in {Path(__file__).resolve().parents[n] for n in (1, 2)}

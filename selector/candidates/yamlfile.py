@@ -1,0 +1,164 @@
+"""YAML files that people write: read safely, and checked with the line of what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from selector.errors import UsageError, printable
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Location = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """A YAML document and where in its file everything stands.
+
+    Attributes:
+        where: how messages name the file, such as ``--registry zoo.yaml``.
+        document: what the file holds.
+        root: the same as nodes, which know their lines.
+    """
+
+    where: str
+    document: Any
+    root: yaml.Node | None
+
+    def line(self, location: _Location) -> int:
+        """The line, counted from 1, of a part of the document, or of what should hold it."""
+        node, line = self.root, 1
+        for key in location:
+            if isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+                node = node.value[key]
+                line = node.start_mark.line + 1
+                continue
+            found = next((pair for pair in _pairs(node) if pair[0].value == str(key)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        return line
+
+    def validate(self, model: type[_Model]) -> _Model:
+        """The document as a record.
+
+        Raises:
+            UsageError: it is none; with the line, the field, what was found and the fix.
+        """
+        try:
+            return model.model_validate(self.document)
+        except ValidationError as error:
+            line = self.line(_first(error)["loc"])
+            raise UsageError(f"{self.where}, line {line}: {explain(error, model)}.") from None
+
+
+def read_yaml(path: Path, option: str) -> YamlFile:
+    """Read a YAML file without constructing anything but plain values.
+
+    Args:
+        path: the file.
+        option: the option that named it, for messages.
+
+    Raises:
+        UsageError: it cannot be read, is not YAML, or gives a key twice.
+    """
+    where = printable(f"{option} {path}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{option} must name a readable file, found {path}: {error.strerror}."
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{where} must be UTF-8 text.") from None
+    try:
+        root, document = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{where} is not YAML: {' '.join(str(error).split())}.") from None
+    _refuse_repeated_keys(root, where)
+    return YamlFile(where, document, root)
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing that is wrong, in words, without its full stop."""
+    first = _first(error)
+    location, found = first["loc"], _short(first["input"])
+    # Which entry of the file's list it is, the line tells.
+    inside = location[2:] if len(location) > 1 and isinstance(location[1], int) else location
+    field = ".".join(map(str, inside))
+    if first["type"] == "extra_forbidden":
+        known = _fields_beside(model, location)
+        close = get_close_matches(str(location[-1]), known, n=1)
+        fix = f"did you mean {close[0]}" if close else f"known are {', '.join(known)}"
+        return f"{printable(field)}: unknown field; {fix}"
+    if first["type"] == "missing":
+        return f"{field}: is required, found nothing"
+    message = first["msg"].removeprefix("Value error, ")
+    said = message if "found" in message else f"{message}, found {found}"
+    return printable(f"{field}: {said}" if field else said)
+
+
+def _first(error: ValidationError) -> ErrorDetails:
+    """An unknown field before all others: it explains the one that is missing."""
+    errors = error.errors(include_url=False)
+    return next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+
+
+def _pairs(node: yaml.Node | None) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """Keys and values of a mapping, with those that ``<<`` merges into it."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    yield from node.value
+    for key, value in node.value:
+        if key.tag == "tag:yaml.org,2002:merge":
+            for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                yield from _pairs(merged)
+
+
+def _refuse_repeated_keys(root: yaml.Node | None, where: str) -> None:
+    """YAML takes the last of two equal keys, so that the first would be lost in silence."""
+    waiting, done = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in done:
+            continue
+        done.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if isinstance(node, yaml.MappingNode):
+            seen: dict[Hashable, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                name = str(key.value)
+                if name in seen:
+                    raise UsageError(
+                        f"{where}, line {line}: {printable(name)} is given already at line"
+                        f" {seen[name]}.",
+                        hint="Keep one of the two.",
+                    )
+                seen[name] = line
+                waiting.append(value)
+
+
+def _fields_beside(model: type[BaseModel], location: _Location) -> list[str]:
+    """The fields that could stand where an unknown one does."""
+    definitions = model.model_json_schema().get("$defs", {})
+    schema: dict[str, Any] = model.model_json_schema()
+    for part in location[:-1]:
+        schema = schema.get("items", {}) if isinstance(part, int) else schema["properties"][part]
+        options = [schema, *schema.get("anyOf", ())]
+        names = [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
+        schema = definitions[names[0]] if names else schema
+    return list(schema.get("properties", ()))
+
+
+def _short(value: object, width: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= width else text[: width - 1] + "…"
