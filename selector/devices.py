@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -55,3 +57,16 @@ def describe_device(device: torch.device) -> DeviceRecord:
     if device.type == "cuda":
         return DeviceRecord(type="cuda", name=torch.cuda.get_device_name(device))
     return DeviceRecord(type=device.type, name=platform.processor() or platform.machine())
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No TF32 in what is scored: a displacement is a small difference of large features."""
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = cudnn

@@ -14,6 +14,8 @@ from torch import Tensor
 from selector import bounds
 from selector.attacks import ATTACKS
 from selector.backbones import Backbone, load_backbone
+from selector.candidates import Checkpoint
+from selector.devices import full_precision
 from selector.diagnostics import diagnose
 from selector.errors import CandidateError
 from selector.heads import (
@@ -72,6 +74,7 @@ class Prepared:
     directory: Path
     hashes: dict[str, str]
     describe: Callable[[Backbone, int], Provenance]
+    checkpoint: Checkpoint | None = None
 
 
 class Stopwatch:
@@ -141,7 +144,7 @@ def evaluate(
     Raises:
         CandidateError: it cannot be loaded, attacked or trusted.
     """
-    with _full_precision(), _as_candidate_errors():
+    with full_precision(), _as_candidate_errors():
         watch = Stopwatch(setting.device)
         with watch.stage("load"):
             run = _load(prepared, setting, watch)
@@ -247,19 +250,6 @@ def _cost(run: _Run) -> Cost:
         seconds_attack=seconds["attack"],
         seconds_heads=seconds["heads"],
     )
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """No TF32 in what is scored: a displacement is a small difference of large features."""
-    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(matmul)
-        torch.backends.cudnn.allow_tf32 = cudnn
 
 
 @contextmanager

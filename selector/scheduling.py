@@ -1,4 +1,4 @@
-"""Many candidates, one after the other: the next is fetched while this one is measured."""
+"""Many candidates, one after the other: the next are fetched while this one is measured."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from selector import hub
-from selector.backbones import Backbone, check_files, first_line
-from selector.candidates import CONFIG_FILE, HUB_PREFIX, WEIGHTS_FILE, Candidate
+from selector.backbones import first_line
+from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError, HubUnavailable
 from selector.evaluation import Prepared, Setting, evaluate
+from selector.fetching import Ahead, FetchEvent, FetchRules
 from selector.protocol import PROTOCOL_VERSION
-from selector.records import Evaluation, FileRecord, Outcome, Provenance, Skipped
+from selector.records import Evaluation, Outcome, Skipped
 from selector.store import Store, content_key
 
 _T = TypeVar("_T")
@@ -52,15 +52,27 @@ class Finished:
     reused: bool
 
 
-Event = Started | Passed | Finished
+Event = Started | Passed | Finished | FetchEvent
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where results are kept.
+
+    Attributes:
+        path: of the store.
+        fresh: measure again what an earlier run has measured.
+    """
+
+    path: Path
+    fresh: bool = False
 
 
 def evaluate_all(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Pinned],
     setting: Setting,
-    store_path: Path,
-    *,
-    fresh: bool,
+    kept: Kept,
+    rules: FetchRules,
     emit: Callable[[Event], None],
 ) -> None:
     """Measure every candidate, keep each result at once, and tell ``emit`` what happens.
@@ -68,60 +80,18 @@ def evaluate_all(
     Args:
         candidates: in the order in which they are measured.
         setting: the same for all.
-        store_path: where results are kept and, unless ``fresh``, looked up.
-        fresh: measure again what an earlier run has measured.
-        emit: called from this thread.
+        kept: where results are kept and looked up.
+        rules: what may be fetched.
+        emit: called from this thread, and with a FetchEvent from others.
     """
-    store = Store(store_path)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetch") as pool:
-        ahead: Future[Prepared] = pool.submit(prepare, candidates[0])
-        for place, candidate in enumerate(candidates):
-            fetched = ahead
-            if place + 1 < len(candidates):
-                ahead = pool.submit(prepare, candidates[place + 1])
-            emit(Started(candidate.name))
-            emit(_measure(candidate, fetched, setting, None if fresh else store, store, emit))
+    store = Store(kept.path)
+    with Ahead(candidates, rules, emit) as ahead:
+        for pinned in candidates:
+            emit(Started(pinned.candidate.name))
+            lookup = None if kept.fresh else store
+            emit(_measure(pinned.candidate, ahead.next(), setting, lookup, store, emit))
+            ahead.done()
     store.close()
-
-
-def prepare(candidate: Candidate) -> Prepared:
-    """Bring a candidate's files onto this machine and hash them.
-
-    Raises:
-        CandidateError: it is unknown, gated, altered, or has no safetensors.
-        HubUnavailable: the Hub is down.
-    """
-    if candidate.source == "hub":
-        commit = hub.resolve(candidate.repo_id, candidate.revision)
-        snapshot = hub.fetch(candidate.repo_id, commit)
-        directory, files = snapshot.directory, snapshot.files
-        model, repo = f"{HUB_PREFIX}{candidate.repo_id}@{commit}", candidate.repo_id
-    else:
-        directory, commit, repo, model = candidate.directory, None, None, candidate.model
-        check_files(directory)
-        files = hub.hash_files(directory, (CONFIG_FILE, WEIGHTS_FILE))
-
-    def describe(backbone: Backbone, feature_dim: int) -> Provenance:
-        declared = backbone.pretrained_license
-        return Provenance(
-            source=candidate.source,
-            repo=repo,
-            commit=commit,
-            files=tuple(FileRecord(name=f.name, size=f.size, sha256=f.sha256) for f in files),
-            license=candidate.license or declared,
-            pretraining=candidate.pretraining,
-            tags=candidate.tags,
-            architecture=backbone.architecture,
-            parameters=sum(p.numel() for p in backbone.network.parameters()),
-            input_size=backbone.input_size,
-            feature_dim=feature_dim,
-            mean=tuple(backbone.mean.flatten().tolist()),
-            std=tuple(backbone.std.flatten().tolist()),
-            interpolation=backbone.interpolation,
-        )
-
-    hashes = {f.name: f.sha256 for f in files}
-    return Prepared(candidate.name, model, directory, hashes, describe)
 
 
 def measurement_key(candidate: Candidate, prepared: Prepared, setting: Setting) -> str:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
-from selector.candidates import Candidate
+from selector.candidates import Candidate, check_distinct, from_models, read_registry
 from selector.errors import UsageError
 
 _COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMB]?)", re.IGNORECASE)
@@ -57,6 +58,19 @@ class Selection:
                 or (candidate.parameters is not None and candidate.parameters <= self.max_params)
             )
         )
+
+
+def named(models: Sequence[str], registry: Path | None) -> tuple[Candidate, ...]:
+    """The candidates that ``--model`` and ``--registry`` name; none if neither is given.
+
+    Raises:
+        UsageError: one of them is none, or is named twice.
+    """
+    chosen = from_models(models)
+    if registry is not None:
+        chosen += read_registry(registry)
+        check_distinct(chosen, "--model and --registry together")
+    return chosen
 
 
 def select(candidates: Sequence[Candidate], selection: Selection) -> tuple[Candidate, ...]:

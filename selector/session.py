@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,20 +16,25 @@ from selector import __version__, store
 from selector.attacks import ATTACKS
 from selector.candidates import (
     Candidate,
+    Pinned,
     builtin_zoo,
-    check_distinct,
     default_registry,
-    from_models,
+    lock_path,
+    pin,
+    read_lock,
     read_registry,
+    require_pins,
 )
 from selector.devices import choose_device, describe_device, keep_freed_memory
-from selector.errors import UsageError
+from selector.errors import UsageError, printable
 from selector.evaluation import Setting, planned_passes, prior_entropy
+from selector.fetching import FetchRules
 from selector.norms import Norm
 from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
 from selector.ranking import OBJECTIVE, choose, rank
 from selector.records import (
     Evaluation,
+    LockRecord,
     Outcome,
     ProtocolRecord,
     Ranking,
@@ -37,8 +43,8 @@ from selector.records import (
     ThreatRecord,
 )
 from selector.reports.progress import Display
-from selector.scheduling import Event, evaluate_all, in_background
-from selector.selection import Selection, select
+from selector.scheduling import Event, Kept, evaluate_all, in_background
+from selector.selection import Selection, named, select
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
@@ -54,6 +60,8 @@ class Request:
     registry: Path | None
     models: tuple[str, ...]
     selection: Selection
+    locked: bool
+    rules: FetchRules
     demo: bool
     norm: Norm
     eps: float
@@ -71,8 +79,28 @@ def run(request: Request, console: Console) -> Ranking:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
+    candidates, setting, lock = prepare(request, console)
+
+    def work(emit: Callable[[Event], None]) -> None:
+        kept = Kept(store.default_path(), request.fresh)
+        evaluate_all(candidates, setting, kept, request.rules, emit)
+
+    with Display(console, len(candidates), planned_passes(setting)) as display:
+        outcomes = display.follow(in_background(work))
+    return _ranking(outcomes, setting, lock, request.seed)
+
+
+def prepare(
+    request: Request, console: Console
+) -> tuple[tuple[Pinned, ...], Setting, LockRecord | None]:
+    """Choose candidates, and load what is the same for all of them.
+
+    Raises:
+        UsageError: something asked for does not exist or makes no sense.
+    """
     threat = ThreatModel(request.norm, request.eps)
-    candidates = select(_candidates(request), request.selection)
+    chosen = select(_candidates(request), request.selection)
+    candidates, lock = _pinned(request, chosen, console)
     if request.overrides.attack not in ATTACKS:
         raise UsageError(
             f"--attack must be one of {', '.join(ATTACKS)}, found {request.overrides.attack!r}."
@@ -85,38 +113,45 @@ def run(request: Request, console: Console) -> Ranking:
         request.task, image_size=request.image_size, sizes=protocol.sizes, seed=request.seed
     )
     _report_unreadable(task, console)
-    setting = Setting(task, threat, protocol, device)
-
-    def work(emit: Callable[[Event], None]) -> None:
-        evaluate_all(candidates, setting, store.default_path(), fresh=request.fresh, emit=emit)
-
-    with Display(console, len(candidates), planned_passes(setting)) as display:
-        outcomes = display.follow(in_background(work))
-    return _ranking(outcomes, setting, request.seed)
+    return candidates, Setting(task, threat, protocol, device), lock
 
 
 def _candidates(request: Request) -> tuple[Candidate, ...]:
-    chosen = from_models(request.models)
-    if request.registry is not None:
-        chosen += read_registry(request.registry)
-        check_distinct(chosen, "--model and --registry together")
+    chosen = named(request.models, request.registry)
     if chosen:
         return chosen
     return builtin_zoo() if request.demo else read_registry(default_registry())
 
 
+def _pinned(
+    request: Request, candidates: tuple[Candidate, ...], console: Console
+) -> tuple[tuple[Pinned, ...], LockRecord | None]:
+    """What the lock says of every candidate, if there is one; with --locked there has to be."""
+    path = lock_path(request.registry or default_registry())
+    if not request.locked and (request.demo or not path.exists()):
+        return tuple(map(Pinned, candidates)), None
+    pinned = pin(candidates, read_lock(path), path)
+    if request.locked:
+        require_pins(pinned, path)
+    names = tuple(one.candidate.name for one in pinned if one.pin is not None)
+    _say(f"{len(names)} of {len(pinned)} candidates are pinned by {path}", console)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return pinned, LockRecord(file=str(path), sha256=digest, pinned=names)
+
+
+def _say(text: str, console: Console) -> None:
+    console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
 def _report_unreadable(task: Task, console: Console) -> None:
     if task.unreadable:
-        console.print(
-            f"{len(task.unreadable)} images cannot be read and are left out:"
-            f" {', '.join(task.unreadable[:3])}{' …' if len(task.unreadable) > 3 else ''}",
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+        names = ", ".join(task.unreadable[:3]) + (" …" if len(task.unreadable) > 3 else "")
+        _say(f"{len(task.unreadable)} images cannot be read and are left out: {names}", console)
 
 
-def _ranking(outcomes: list[Outcome], setting: Setting, seed: int) -> Ranking:
+def _ranking(
+    outcomes: list[Outcome], setting: Setting, lock: LockRecord | None, seed: int
+) -> Ranking:
     ranked = rank([o for o in outcomes if isinstance(o, Evaluation)], seed=seed)
     task, threat, protocol = setting.task, setting.threat, setting.protocol
     return Ranking(
@@ -148,6 +183,7 @@ def _ranking(outcomes: list[Outcome], setting: Setting, seed: int) -> Ranking:
         ),
         device=describe_device(setting.device),
         versions={name: version(name) for name in _LIBRARIES},
+        lock=lock,
         objective=OBJECTIVE,
         choice=choose(ranked, str(threat)),
         ranking=ranked,

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from selector import evaluation
-from selector.candidates import Candidate
+from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError
 from selector.evaluation import Prepared, Setting, evaluate, planned_passes
+from selector.fetching import prepare
 from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
 from selector.records import Evaluation, HeadReport
-from selector.scheduling import measurement_key, prepare
+from selector.scheduling import measurement_key
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 
@@ -35,7 +36,11 @@ def setting(task: Task) -> Setting:
 
 
 def candidate(name: str) -> Prepared:
-    return prepare(Candidate(model=f"local-dir:{ZOO / name}"))
+    return files(Candidate(model=f"local-dir:{ZOO / name}"))
+
+
+def files(one: Candidate) -> Prepared:
+    return prepare(Pinned(one), None, lambda count: None)
 
 
 @pytest.fixture(scope="module", params=["tiny_resnet.cifar10_linf_8", "tiny_vit.cifar10"])
@@ -178,11 +183,11 @@ def test_a_measurement_is_kept_under_everything_it_depends_on(
 ) -> None:
     name = Candidate(model=f"local-dir:{ZOO / 'tiny_vit.cifar10'}")
     other = Candidate(model=f"local-dir:{ZOO / 'tiny_vit.random'}")
-    prepared = prepare(name)
+    prepared = files(name)
     key = measurement_key(name, prepared, setting)
-    assert key == measurement_key(name, prepare(name), setting)
+    assert key == measurement_key(name, files(name), setting)
     assert key != measurement_key(name, prepared, replace(setting, **change))
-    assert key != measurement_key(other, prepare(other), setting)
+    assert key != measurement_key(other, files(other), setting)
     seeded = replace(setting, protocol=replace(setting.protocol, seed=1))
     assert key != measurement_key(name, prepared, seeded)
 

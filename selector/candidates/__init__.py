@@ -21,6 +21,7 @@ from selector.candidates.lock import (
     pin,
     read_lock,
     require_pins,
+    to_yaml,
 )
 from selector.candidates.registry import (
     Registry,
@@ -56,4 +57,5 @@ __all__ = [
     "read_lock",
     "read_registry",
     "require_pins",
+    "to_yaml",
 ]

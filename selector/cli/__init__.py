@@ -14,6 +14,7 @@ import typer
 from selector import __version__
 from selector.cli.documents import schema, shell_init
 from selector.cli.exits import terminate
+from selector.cli.lock import lock
 from selector.cli.rank import rank
 
 __all__ = ["app", "main"]
@@ -54,5 +55,6 @@ def _common(
 
 
 app.command()(rank)
+app.command()(lock)
 app.command()(schema)
 app.command("shell-init")(shell_init)

@@ -85,12 +85,23 @@ def rank(
         bool, typer.Option("--fresh", help="Measure again what an earlier run has measured.")
     ] = False,
     offline: options.Offline = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Refuse candidates that the lock file does not have.")
+    ] = False,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Also load .bin, .pt, .pth and .ckpt files; no code that they hold is run.",
+        ),
+    ] = False,
 ) -> None:
     """Rank candidates by estimated robust accuracy after transfer to a task."""
     if offline:
         options.go_offline()
     demo = task is None and registry is None and not model
     with exit_codes():
+        from selector.fetching import FetchRules
         from selector.reports import document
         from selector.session import Request, run
 
@@ -104,6 +115,8 @@ def rank(
                 registry=registry,
                 models=tuple(model or ()),
                 selection=options.selection(only, tag, license, max_params),
+                locked=locked,
+                rules=FetchRules(allow_pickle),
                 demo=demo,
                 norm=norm,
                 eps=parse_eps(eps if eps is not None else DEFAULT_EPS[norm]),

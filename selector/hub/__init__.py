@@ -6,7 +6,7 @@ promised (the client checks the size only), and one coded error for each thing t
 """
 
 from selector.hub.download import Delivery, FileHash, Snapshot, fetch, hash_files
-from selector.hub.lookup import RemoteFile, look_up, require_space, resolve
+from selector.hub.lookup import RemoteFile, look_up, require_space, resolve, survey
 
 __all__ = [
     "Delivery",
@@ -18,4 +18,5 @@ __all__ = [
     "look_up",
     "require_space",
     "resolve",
+    "survey",
 ]

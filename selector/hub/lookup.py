@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def resolve(repo_id: str, revision: str | None) -> str:
     return attempt(ask, repo_id, revision)
 
 
-def look_up(repo_id: str, commit: str, names: Iterable[str] = TIMM_FILES) -> tuple[RemoteFile, ...]:
+def look_up(repo_id: str, commit: str, names: Sequence[str] = TIMM_FILES) -> tuple[RemoteFile, ...]:
     """Return what fetching files of a commit would bring; no request if all are in the cache.
 
     Raises:
@@ -65,23 +65,34 @@ def look_up(repo_id: str, commit: str, names: Iterable[str] = TIMM_FILES) -> tup
             RemoteFile(name, path.stat().st_size if path else 0, None, cached=path is not None)
             for name, path in cached.items()
         )
+    return survey(repo_id, commit, names)[1]
+
+
+def survey(
+    repo_id: str, revision: str | None, names: Sequence[str] = TIMM_FILES
+) -> tuple[str, tuple[RemoteFile, ...]]:
+    """Return the commit that a revision means now, and files of it, in one request.
+
+    Unlike :func:`resolve` it never answers from the cache, except when HF_HUB_OFFLINE is set.
+
+    Raises:
+        HubError: a file is not in the repository.
+        HubUnavailable: the Hub is down.
+    """
+    if constants.is_offline_mode():
+        commit = resolve(repo_id, revision)
+        return commit, look_up(repo_id, commit, names)
     api = HfApi(library_name="selector")
     info = attempt(
-        lambda: api.model_info(repo_id, revision=commit, files_metadata=True), repo_id, commit
+        lambda: api.model_info(repo_id, revision=revision, files_metadata=True), repo_id, revision
     )
+    if info.sha is None or not COMMIT.fullmatch(info.sha):
+        raise failure("unexpected", repo_id, reason="it names no commit")
     there = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     for name in names:
         if name not in there:
             raise missing(HubError, name, f"{site()}/{repo_id}", there)
-    return tuple(
-        RemoteFile(
-            name,
-            there[name].size or 0,
-            _sha256(there[name]),
-            cached=cached[name] is not None,
-        )
-        for name in names
-    )
+    return info.sha, tuple(_remote(repo_id, info.sha, there[name]) for name in names)
 
 
 def require_space(repo_id: str, count: int) -> None:
@@ -97,5 +108,7 @@ def _cached(repo_id: str, commit: str, name: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def _sha256(sibling: RepoSibling) -> str | None:
-    return sibling.lfs.sha256 if sibling.lfs else None
+def _remote(repo_id: str, commit: str, sibling: RepoSibling) -> RemoteFile:
+    cached = _cached(repo_id, commit, sibling.rfilename) is not None
+    sha256 = sibling.lfs.sha256 if sibling.lfs else None
+    return RemoteFile(sibling.rfilename, sibling.size or 0, sha256, cached)

@@ -60,6 +60,14 @@ class ProtocolRecord(Record):
     seed: int
 
 
+class LockRecord(Record):
+    """The lock file whose commits and bytes were measured."""
+
+    file: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    pinned: Annotated[tuple[str, ...], Field(description="names of the candidates it has")]
+
+
 class DeviceRecord(Record):
     """Where it ran."""
 
@@ -93,6 +101,7 @@ class Ranking(Record):
     protocol: ProtocolRecord
     device: DeviceRecord
     versions: dict[str, str]
+    lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None
     objective: str
     choice: Choice | None
     ranking: tuple[RankedEvaluation, ...]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -39,8 +39,7 @@ class Display:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("image passes"),
+            TextColumn("{task.fields[amount]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
@@ -48,7 +47,8 @@ class Display:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._bar = self._progress.add_task("", total=candidates * passes_each)
+        self._fetch = self._progress.add_task("fetching", total=0, visible=False, amount="")
+        self._bar = self._progress.add_task("", total=candidates * passes_each, amount="")
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -69,6 +69,7 @@ class Display:
 
     def follow(self, events: Iterable[Event]) -> list[Outcome]:
         """Show every event, and return the outcomes."""
+        from selector.fetching import Fetched, FetchStarted
         from selector.scheduling import Finished, Passed, Started
 
         outcomes: list[Outcome] = []
@@ -81,10 +82,23 @@ class Display:
                     )
                 case Passed(images):
                     self._progress.advance(self._bar, images)
+                    self._count(self._bar, 1, "image passes")
+                case FetchStarted(count):
+                    total = (self._progress.tasks[self._fetch].total or 0) + count
+                    self._progress.update(self._fetch, total=total, visible=True)
+                    self._count(self._fetch, 1e6, "MB")
+                case Fetched(count):
+                    self._progress.advance(self._fetch, count)
+                    self._count(self._fetch, 1e6, "MB")
                 case Finished(outcome, reused):
                     outcomes.append(outcome)
                     self._finish(outcome, reused)
         return outcomes
+
+    def _count(self, bar: TaskID, unit: float, name: str) -> None:
+        task = self._progress.tasks[bar]
+        done, total = task.completed / unit, (task.total or 0) / unit
+        self._progress.update(bar, amount=f"{done:,.0f} of {total:,.0f} {name}")
 
     def _finish(self, outcome: Outcome, reused: bool) -> None:
         self._done += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from rich.console import Console, Group, RenderableType
@@ -14,6 +15,7 @@ from selector.ranking import tier
 from selector.records import Estimate, RankedEvaluation, Ranking, Skipped
 
 WIDTH = 100
+LISTED = 4
 
 
 def print_table(ranking: Ranking, console: Console) -> None:
@@ -26,7 +28,7 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     if ranking.ranking:
         parts += [_rows(ranking, width), _legend(ranking)]
     if ranking.skipped:
-        parts += [Text("\nNot ranked", style="bold"), *map(_skipped, ranking.skipped)]
+        parts += [Text("\nNot ranked", style="bold"), *_not_ranked(ranking.skipped)]
     notes = [(e, flag) for e in ranking.ranking for flag in e.warnings]
     if notes:
         parts.append(Text("\nRead with care", style="bold"))
@@ -99,6 +101,19 @@ def _legend(ranking: Ranking) -> Text:
     )
 
 
-def _skipped(skipped: Skipped) -> Text:
-    reason = f" [{skipped.code}] {skipped.reason} {skipped.hint}".rstrip()
-    return Text.assemble((f"  {printable(skipped.name)}", "bold"), printable(reason))
+def _not_ranked(skipped: Sequence[Skipped]) -> Iterator[Text]:
+    """A line each, but one for many that have the same reason and the same way out."""
+    groups: dict[tuple[str, str], list[Skipped]] = {}
+    for one in skipped:
+        groups.setdefault((one.code, one.hint), []).append(one)
+    for (code, hint), members in groups.items():
+        if len(members) <= LISTED:
+            yield from (_line(one.name, f"[{code}] {one.reason} {hint}") for one in members)
+            continue
+        names = ", ".join(one.name for one in members[1:LISTED])
+        more = f"The same of {names} and {len(members) - LISTED} more."
+        yield _line(members[0].name, f"[{code}] {members[0].reason} {more} {hint}")
+
+
+def _line(name: str, reason: str) -> Text:
+    return Text.assemble((f"  {printable(name)}", "bold"), f" {printable(reason)}".rstrip())
