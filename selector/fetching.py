@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,7 @@ class Ahead:
         self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="fetch")
         self._fetches: list[Future[Prepared]] = []
         self._asked = 0
+        self._left = False
 
     def __enter__(self) -> Ahead:
         self._submit(CANDIDATES_AHEAD)
@@ -83,6 +84,9 @@ class Ahead:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._room:
+            self._left = True
+            self._room.notify_all()
 
     def next(self) -> Future[Prepared]:
         """The next candidate's files, or the CandidateError that kept them away."""
@@ -115,17 +119,15 @@ class Ahead:
 
     def _reserve(self, place: int, count: int) -> None:
         """Wait for this candidate's turn, and until its bytes fit beside those not measured."""
+
+        def fits() -> bool:
+            taken = sum(self._reserved.values())
+            return not (count and taken) or taken + count <= self._rules.bytes_ahead
+
         with self._room:
-            self._room.wait_for(
-                lambda: (
-                    self._turn == place
-                    and (
-                        not count
-                        or not self._reserved
-                        or sum(self._reserved.values()) + count <= self._rules.bytes_ahead
-                    )
-                )
-            )
+            self._room.wait_for(lambda: self._left or (self._turn == place and fits()))
+            if self._left:
+                raise CancelledError
             self._turn += 1
             if count:
                 self._reserved[place] = count

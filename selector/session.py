@@ -130,6 +130,11 @@ def _pinned(
     path = lock_path(request.registry or default_registry())
     if not request.locked and (request.demo or not path.exists()):
         return tuple(map(Pinned, candidates)), None
+    if not path.exists():
+        raise UsageError(
+            f"--locked needs the lock file {path}, found none.",
+            hint="`selector lock` with the same --registry writes it.",
+        )
     pinned = pin(candidates, read_lock(path), path)
     if request.locked:
         require_pins(pinned, path)

@@ -143,14 +143,17 @@ def test_failures_neither_block_nor_leak_room(monkeypatch: pytest.MonkeyPatch) -
     assert [bool(outcome.exception()) for outcome in outcomes] == [True, False, True, False, True]
 
 
-def test_leaving_early_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_early_leaves_no_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Slow(monkeypatch, [90] * 5)
-    began = time.monotonic()
+    before = set(threading.enumerate())
     with ahead(5, bytes_ahead=100) as fetches:
         fetches.next()
         slow.settle(1)
-    assert time.monotonic() - began < 5
     slow.finish.set()
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in left)
 
 
 # With the real client

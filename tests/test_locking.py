@@ -150,7 +150,8 @@ def test_nothing_is_locked_from_the_cache_when_the_hub_is_down(
 
 def test_a_lock_moves_with_its_registry(registry: Path, tmp_path: Path) -> None:
     candidates = read_registry(registry)
-    lock = merge(look_up_all(candidates, lock_path(registry), silent), candidates, registry)
+    path = lock_path(registry)
+    lock = merge(look_up_all(candidates, path, silent), candidates, path)
     assert lock is not None
     elsewhere = tmp_path.rename(tmp_path.with_name(tmp_path.name + "-moved"))
     moved = elsewhere / registry.name
