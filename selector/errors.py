@@ -65,3 +65,18 @@ def printable(text: str) -> str:
     'a?[31mb'
     """
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, cut to one short line without its full stop.
+
+    >>> first_line(ValueError("no such thing.\\nSee the manual."))
+    'no such thing'
+    """
+    return shorten((str(error).strip() or type(error).__name__).splitlines()[0].rstrip("."))
+
+
+def shorten(text: str, width: int = 240) -> str:
+    """``text`` fit to be shown, cut where it is longer than ``width``."""
+    text = printable(text)
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from selector.backbones import Backbone, first_line
+from selector.backbones import Backbone, first_line, lacks_memory, no_room
 from selector.errors import CandidateError
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
@@ -68,6 +68,8 @@ def _running() -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError, CandidateError):
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise no_room() from error
         raise CandidateError(
             "forward_failed", f"the network fails on its own input size: {first_line(error)}."
         ) from error

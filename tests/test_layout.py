@@ -24,7 +24,8 @@ OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typ
 # The only modules that may import a library; packages stand for what is in them.
 OWNERS = {
     "timm": {"selector.backbones", "selector.demo"},
-    "safetensors": {"selector.backbones", "selector.demo"},
+    "safetensors": {"selector.backbones", "selector.checkpoints", "selector.demo"},
+    "pickle": {"selector.checkpoints"},
     "huggingface_hub": {"selector.hub"},
     "httpx2": {"selector.hub"},
     "yaml": {"selector.candidates"},
@@ -187,6 +188,7 @@ def test_imports_form_no_circle() -> None:
         ("selector.evaluation", {"selector.scheduling", "selector.session", "selector.fetching"}),
         ("selector.locking", {"selector.cli"}),
         ("selector.hub", {"selector.fetching", "selector.locking", "selector.hub"}),
+        ("selector.checkpoints", {"selector.backbones", "selector.checkpoints"}),
         ("selector.store", {"selector.scheduling", "selector.session"}),
         ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
     ],

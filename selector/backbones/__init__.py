@@ -1,0 +1,18 @@
+"""Backbones: a candidate's files become frozen features that can be measured."""
+
+from __future__ import annotations
+
+from selector.backbones.backbone import Backbone, Passes
+from selector.backbones.failures import lacks_memory, no_room
+from selector.backbones.loading import check_files, load_backbone
+from selector.errors import first_line
+
+__all__ = [
+    "Backbone",
+    "Passes",
+    "check_files",
+    "first_line",
+    "lacks_memory",
+    "load_backbone",
+    "no_room",
+]

@@ -1,0 +1,75 @@
+"""A frozen network with everything between a canonical image and its features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+_RESIZE_MODES = {"bilinear": "bilinear", "bicubic": "bicubic"}
+
+
+@dataclass
+class Passes:
+    """Images that went forward and backward through one backbone.
+
+    Attributes:
+        on_pass: called with the number of images after each pass, for progress displays.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    on_pass: Callable[[int], None] = lambda images: None
+
+    def count(self, images: int, *, backward: bool) -> None:
+        """Record one pass of a batch."""
+        self.forward += images
+        self.backward += images if backward else 0
+        self.on_pass(images)
+
+
+class Backbone(nn.Module):
+    """(n,3,S,S) in [0,1] -> features (n,d): resize, normalise, network and pooling in one.
+
+    The threat lives on the canonical image, before all of these, so that eps means the same for
+    every candidate. The canonical image is resized to the backbone's own input size without a
+    further crop.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        architecture: str,
+        license: str | None,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        input_size: tuple[int, int],
+        interpolation: str,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.architecture = architecture
+        self.pretrained_license = license
+        self.input_size = input_size
+        self.interpolation = _RESIZE_MODES.get(interpolation, "bicubic")
+        self.passes = Passes()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (n,d) of images (n,3,S,S) in [0,1]."""
+        self.passes.count(len(x), backward=x.requires_grad)
+        if tuple(x.shape[-2:]) != self.input_size:
+            x = nn.functional.interpolate(
+                x, self.input_size, mode=self.interpolation, antialias=True, align_corners=False
+            )
+        features = self.network.forward_features((x - self.mean) / self.std)  # type: ignore[operator]
+        pooled: Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return pooled
