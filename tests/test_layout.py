@@ -23,7 +23,7 @@ OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typ
 
 # The only modules that may import a library; packages stand for what is in them.
 OWNERS = {
-    "timm": {"selector.backbones", "selector.demo"},
+    "timm": {"selector.architectures", "selector.backbones", "selector.demo"},
     "safetensors": {"selector.backbones", "selector.demo"},
     "huggingface_hub": {"selector.hub"},
     "httpx2": {"selector.hub"},
