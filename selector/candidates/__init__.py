@@ -18,6 +18,7 @@ from selector.candidates.registry import (
     from_models,
     read_registry,
 )
+from selector.candidates.writing import to_yaml
 
 __all__ = [
     "CONFIG_FILE",
@@ -34,4 +35,5 @@ __all__ = [
     "default_registry",
     "from_models",
     "read_registry",
+    "to_yaml",
 ]

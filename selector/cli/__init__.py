@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from selector import __version__
+from selector.cli.discover import discover
 from selector.cli.documents import schema, shell_init
 from selector.cli.exits import terminate
 from selector.cli.rank import rank
@@ -54,5 +55,6 @@ def _common(
 
 
 app.command()(rank)
+app.command()(discover)
 app.command()(schema)
 app.command("shell-init")(shell_init)
