@@ -16,7 +16,8 @@ from selector.cli.exits import EXIT_NONE_RANKED, EXIT_OK, exit_codes, stderr
 from selector.errors import printable
 
 if TYPE_CHECKING:
-    from selector.discovery import Discovery, Query
+    from selector.discovery import Discovery
+    from selector.discovery.query import Query
 
 
 def discover(
