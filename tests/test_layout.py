@@ -126,10 +126,11 @@ def modules_after(code: str) -> set[str]:
         "import selector.reports.document, selector.reports.progress",
         "from selector.cli import app; app(['--help'], standalone_mode=False)",
         "from selector.cli import app; app(['rank', '--help'], standalone_mode=False)",
+        "from selector.cli import app; app(['discover', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['--version'], standalone_mode=False)",
         "from selector.cli import app; app(['schema'], standalone_mode=False)",
     ],
-    ids=["records", "reports", "--help", "rank --help", "--version", "schema"],
+    ids=["records", "reports", "--help", "rank --help", "discover --help", "--version", "schema"],
 )
 def test_what_reads_documents_does_not_wait_for_torch(code: str) -> None:
     found = modules_after(code)
@@ -181,7 +182,8 @@ def test_imports_form_no_circle() -> None:
         ("selector.session", {"selector.cli"}),
         ("selector.scheduling", {"selector.session", "selector.reports"}),
         ("selector.evaluation", {"selector.scheduling", "selector.session"}),
-        ("selector.hub", {"selector.scheduling", "selector.hub"}),
+        ("selector.hub", {"selector.scheduling", "selector.hub", "selector.discovery"}),
+        ("selector.discovery", {"selector.cli", "selector.reports", "selector.discovery"}),
         ("selector.store", {"selector.scheduling", "selector.session"}),
         ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
     ],
@@ -197,6 +199,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.candidates",
         "selector.candidates.entry",
         "selector.candidates.registry",
+        "selector.candidates.writing",
         "selector.errors",
         "selector.norms",
         "selector.records",

@@ -77,28 +77,35 @@ class Listing:
 def _fits(row: Any, query: Query) -> bool:
     """Whether a row passes the filters; one that is spoiled passes all."""
     try:
-        bounds = dict(part.split(":") for text in query.get("num_parameters", []) for part in
-                      text.split(","))  # fmt: skip
-        total = (row["safetensors"] or {}).get("total")
-        sized = total is not None and (
-            int(bounds.get("min", 0)) <= total <= int(bounds.get("max", total))
-        )
         return (
             set(query.get("filter", [])) <= set(row["tags"])
             and query.get("pipeline_tag", [row["pipeline_tag"]]) == [row["pipeline_tag"]]
-            and all(row["id"].split("/")[0] == author for author in query.get("author", []))
+            and _owner(row["id"]) in map(str.lower, query.get("author", [_owner(row["id"])]))
             and all(text.lower() in row["id"].lower() for text in query.get("search", []))
             and all((text == "true") == bool(row["gated"]) for text in query.get("gated", []))
-            and (sized or not bounds)
+            and all(
+                _within(row["safetensors"], bounds) for bounds in query.get("num_parameters", [])
+            )
         )
     except (KeyError, TypeError, AttributeError):
         return True
 
 
+def _owner(repo_id: str) -> str:
+    return repo_id.partition("/")[0].lower()
+
+
+def _within(safetensors: dict[str, int] | None, bounds: str) -> bool:
+    """Whether a size is known and within ``min:1,max:2``."""
+    limits = {name: int(count) for name, _, count in (b.partition(":") for b in bounds.split(","))}
+    total = (safetensors or {}).get("total")
+    return total is not None and limits.get("min", 0) <= total <= limits.get("max", total)
+
+
 def _key(row: Any, sort: str) -> tuple[bool, Any]:
     value = row.get(sort) if isinstance(row, dict) else None
-    return (True, value) if isinstance(value, int if sort in ("downloads", "likes") else str) else (
-        False, 0)  # fmt: skip
+    usable = isinstance(value, int if sort in ("downloads", "likes") else str)
+    return (usable, value if usable else 0)
 
 
 def _expanded(row: Any, wanted: list[str] | None) -> Any:
