@@ -210,7 +210,7 @@ def test_the_limit_counts_what_can_be_measured(fake_hub: FakeHub) -> None:
     assert ids(result) == ["timm/resnet18.tag3", "timm/resnet18.tag2"]
     assert why(result) == {"timm/nope.tag": "unknown_architecture"}
     assert result.not_examined == 2
-    assert any("2 more match" in remark for remark in reports.remarks(result))
+    assert any("2 more that match" in remark for remark in reports.remarks(result))
 
 
 def test_a_list_without_end_is_cut(fake_hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +280,7 @@ def test_what_has_no_entry_is_a_reason_and_not_the_end(fake_hub: FakeHub) -> Non
     fake_hub.listing.add(RESNET, gated="auto")
     result = discover(Query())
     assert ids(result) == [RESNET]
-    assert any("1 are gated" in remark for remark in reports.remarks(result))
+    assert any("Gated: 1" in remark for remark in reports.remarks(result))
 
 
 SPOILED = [
@@ -478,7 +478,7 @@ def test_entries_are_read_back(fake_hub: FakeHub, tmp_path: Path) -> None:
     assert read_registry(path) == expected
     text = path.read_text()
     comment = " ".join(line[2:] for line in text.splitlines() if line.startswith("#"))
-    assert "search=timm" in comment
+    assert "search timm; gated yes" in comment
     assert "1 an architecture that the timm installed here does not know" in comment
     assert re.search(r"found them on \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", comment)
     assert "  - model: hf-hub:timm/resnet18.a1_in1k\n    parameters: 11689512\n" in text
@@ -547,7 +547,7 @@ def test_the_table_and_what_it_does_not_say(fake_hub: FakeHub) -> None:
         assert words in flat
     assert "left out" not in result.stdout
     assert "1 left out: 1 an architecture that" in " ".join(result.stderr.split())
-    assert "1 are gated" in result.stderr
+    assert "Gated: 1" in result.stderr
 
 
 def test_markup_and_control_characters_stay_text(fake_hub: FakeHub) -> None:
@@ -582,7 +582,7 @@ def test_json_for_scripts(fake_hub: FakeHub) -> None:
     assert left == {
         "repo_id": "timm/resnet18.bin",
         "code": "no_safetensors",
-        "reason": "no model.safetensors; pickle formats are not loaded.",
+        "reason": "no model.safetensors (pickle formats are not loaded).",
     }
 
 

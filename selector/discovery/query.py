@@ -67,7 +67,7 @@ IN_WORDS = {
     "gated": "gated",
     "disabled": "disabled by the Hub",
     "no_config": f"no {CONFIG_FILE}",
-    "no_safetensors": f"no {WEIGHTS_FILE}; pickle formats are not loaded",
+    "no_safetensors": f"no {WEIGHTS_FILE} (pickle formats are not loaded)",
     "bad_config": f"a {CONFIG_FILE} that is not timm's",
     "unknown_architecture": "an architecture that the timm installed here does not know",
     "no_pooled_features": "an architecture without pooled features",

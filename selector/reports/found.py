@@ -26,9 +26,9 @@ def print_found(discovery: Discovery, console: Console) -> None:
     """Print one row for each repository that can be measured."""
     table = Table(width=min(WIDTH, console.width), pad_edge=False, header_style="bold")
     table.add_column("repository", ratio=1, overflow="fold")
-    table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("licence", max_width=22, overflow="fold")
-    table.add_column("downloads", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("licence", max_width=16, overflow="fold")
+    table.add_column("down-\nloads", justify="right", no_wrap=True)
     table.add_column("likes", justify="right", no_wrap=True)
     table.add_column("changed", no_wrap=True)
     for found in discovery.found:
@@ -70,18 +70,18 @@ def remarks(discovery: Discovery) -> list[str]:
         said.append(f"{len(discovery.excluded)} left out: {reasons}.")
     if discovery.not_examined:
         more = discovery.not_examined
-        said.append(f"{more} more match and were not examined: raise --limit to see them.")
+        said.append(f"Not examined, since --limit was reached: {more} more that match.")
     if not discovery.complete:
         said.append("The Hub's list was too long to be read to its end: narrow the query.")
     gated = sum(found.listed.gated for found in discovery.found)
     if gated:
-        said.append(f"{gated} are gated: ask their publishers for access, or use --no-gated.")
+        said.append(f"Gated: {gated}. Ask their publishers for access, or use --no-gated.")
     return said
 
 
 def header(discovery: Discovery) -> list[str]:
     """Lines of the comment at the top of a written registry: which query, when, what is missing."""
-    asked = " ".join(f"{name}={value}" for name, value in _query(discovery).items())
+    asked = "; ".join(f"{name} {_words(value)}" for name, value in _query(discovery).items())
     paragraphs = [
         f"{len(discovery.found)} repositories of the Hugging Face Hub, as selector {__version__}"
         f" found them on {discovery.asked.isoformat()}.",
@@ -128,6 +128,13 @@ def _query(discovery: Discovery) -> dict[str, Any]:
     }
     given = {name: value for name, value in fields.items() if value not in (None, "", (), 0)}
     return given | {"gated": query.gated}
+
+
+def _words(value: Any) -> str:
+    """A value of a query, for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " or ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _row(found: Found) -> dict[str, Any]:
