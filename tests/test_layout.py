@@ -23,7 +23,7 @@ OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typ
 
 # The only modules that may import a library; packages stand for what is in them.
 OWNERS = {
-    "timm": {"selector.architectures", "selector.backbones", "selector.demo"},
+    "timm": {"selector.architectures", "selector.backbones", "selector.demo", "selector.doctor"},
     "safetensors": {"selector.backbones", "selector.demo"},
     "huggingface_hub": {"selector.hub"},
     "httpx2": {"selector.hub"},
@@ -127,10 +127,20 @@ def modules_after(code: str) -> set[str]:
         "from selector.cli import app; app(['--help'], standalone_mode=False)",
         "from selector.cli import app; app(['rank', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['discover', '--help'], standalone_mode=False)",
+        "from selector.cli import app; app(['doctor', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['--version'], standalone_mode=False)",
         "from selector.cli import app; app(['schema'], standalone_mode=False)",
     ],
-    ids=["records", "reports", "--help", "rank --help", "discover --help", "--version", "schema"],
+    ids=[
+        "records",
+        "reports",
+        "--help",
+        "rank --help",
+        "discover --help",
+        "doctor --help",
+        "--version",
+        "schema",
+    ],
 )
 def test_what_reads_documents_does_not_wait_for_torch(code: str) -> None:
     found = modules_after(code)
@@ -182,9 +192,13 @@ def test_imports_form_no_circle() -> None:
         ("selector.session", {"selector.cli"}),
         ("selector.scheduling", {"selector.session", "selector.reports"}),
         ("selector.evaluation", {"selector.scheduling", "selector.session"}),
-        ("selector.hub", {"selector.scheduling", "selector.hub", "selector.discovery"}),
+        (
+            "selector.hub",
+            {"selector.scheduling", "selector.hub", "selector.discovery", "selector.doctor"},
+        ),
+        ("selector.doctor", {"selector.cli", "selector.doctor"}),
         ("selector.discovery", {"selector.cli", "selector.reports", "selector.discovery"}),
-        ("selector.store", {"selector.scheduling", "selector.session"}),
+        ("selector.store", {"selector.scheduling", "selector.session", "selector.doctor"}),
         ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
     ],
 )

@@ -13,6 +13,7 @@ import typer
 
 from selector import __version__
 from selector.cli.discover import discover
+from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
 from selector.cli.exits import terminate
 from selector.cli.rank import rank
@@ -56,5 +57,6 @@ def _common(
 
 app.command()(rank)
 app.command()(discover)
+app.command()(doctor)
 app.command()(schema)
 app.command("shell-init")(shell_init)
