@@ -15,7 +15,7 @@ _COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMB]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
-def parse_count(text: str) -> int:
+def parse_count(text: str, option: str = "--max-params") -> int:
     """Read a number of parameters; K, M and B are accepted.
 
     >>> parse_count("100M")
@@ -26,7 +26,7 @@ def parse_count(text: str) -> int:
     """
     match = _COUNT.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--max-params must be a number such as 100M, found {text!r}.")
+        raise UsageError(f"{option} must be a number such as 100M, found {text!r}.")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

@@ -23,9 +23,9 @@ OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typ
 
 # The only modules that may import a library; packages stand for what is in them.
 OWNERS = {
-    "timm": {"selector.backbones", "selector.demo"},
     "safetensors": {"selector.backbones", "selector.checkpoints", "selector.demo"},
     "pickle": {"selector.checkpoints"},
+    "timm": {"selector.architectures", "selector.backbones", "selector.demo", "selector.doctor"},
     "huggingface_hub": {"selector.hub"},
     "httpx2": {"selector.hub"},
     "yaml": {"selector.candidates"},
@@ -127,10 +127,21 @@ def modules_after(code: str) -> set[str]:
         "import selector.reports.document, selector.reports.progress",
         "from selector.cli import app; app(['--help'], standalone_mode=False)",
         "from selector.cli import app; app(['rank', '--help'], standalone_mode=False)",
+        "from selector.cli import app; app(['discover', '--help'], standalone_mode=False)",
+        "from selector.cli import app; app(['doctor', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['--version'], standalone_mode=False)",
         "from selector.cli import app; app(['schema'], standalone_mode=False)",
     ],
-    ids=["records", "reports", "--help", "rank --help", "--version", "schema"],
+    ids=[
+        "records",
+        "reports",
+        "--help",
+        "rank --help",
+        "discover --help",
+        "doctor --help",
+        "--version",
+        "schema",
+    ],
 )
 def test_what_reads_documents_does_not_wait_for_torch(code: str) -> None:
     found = modules_after(code)
@@ -187,9 +198,20 @@ def test_imports_form_no_circle() -> None:
         ),
         ("selector.evaluation", {"selector.scheduling", "selector.session", "selector.fetching"}),
         ("selector.locking", {"selector.cli"}),
-        ("selector.hub", {"selector.fetching", "selector.locking", "selector.hub"}),
+        (
+            "selector.hub",
+            {
+                "selector.hub",
+                "selector.fetching",
+                "selector.locking",
+                "selector.discovery",
+                "selector.doctor",
+            },
+        ),
         ("selector.checkpoints", {"selector.backbones", "selector.checkpoints"}),
-        ("selector.store", {"selector.scheduling", "selector.session"}),
+        ("selector.doctor", {"selector.cli", "selector.doctor"}),
+        ("selector.discovery", {"selector.cli", "selector.reports", "selector.discovery"}),
+        ("selector.store", {"selector.scheduling", "selector.session", "selector.doctor"}),
         ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
     ],
 )
@@ -206,6 +228,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.candidates.lock",
         "selector.candidates.registry",
         "selector.candidates.yamlfile",
+        "selector.candidates.writing",
         "selector.errors",
         "selector.norms",
         "selector.records",

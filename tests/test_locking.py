@@ -21,11 +21,11 @@ from selector.candidates import (
     Lock,
     Pinned,
     lock_path,
+    lock_yaml,
     pin,
     read_lock,
     read_registry,
     require_pins,
-    to_yaml,
 )
 from selector.errors import HubUnavailable, UsageError
 from selector.locking import LookedUp, look_up, look_up_all, merge
@@ -96,7 +96,7 @@ def test_a_lock_is_read_back(registry: Path, tmp_path: Path) -> None:
     candidates = read_registry(registry)
     lock = merge(look_up_all(candidates, path, silent), candidates, path)
     assert lock is not None
-    path.write_text(to_yaml(lock), encoding="utf-8")
+    path.write_text(lock_yaml(lock), encoding="utf-8")
     assert read_lock(path) == lock
     schema = json.loads((files("selector") / "lock.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), schema)
@@ -114,7 +114,7 @@ def test_a_part_is_brought_up_to_date_and_the_rest_is_kept(
     candidates = read_registry(registry)
     before = merge(look_up_all(candidates, path, silent), candidates, path)
     assert before is not None
-    path.write_text(to_yaml(before), encoding="utf-8")
+    path.write_text(lock_yaml(before), encoding="utf-8")
     moved = fake_hub.add("acme/open", FILES | {"README.md": b"new"})
     (registry.parent / "mine" / "config.json").write_bytes(b"{}")
     extra = Candidate(model="hf-hub:acme/open@main")
@@ -129,7 +129,7 @@ def test_a_part_is_brought_up_to_date_and_the_rest_is_kept(
     assert after.candidates[1] == before.candidates[1]
     # One that is gone loses its pin.
     del fake_hub.repos["acme/open"]
-    path.write_text(to_yaml(after), encoding="utf-8")
+    path.write_text(lock_yaml(after), encoding="utf-8")
     last = merge(look_up_all([candidates[0]], path, silent), candidates, path)
     assert last is not None
     assert [p.model for p in last.candidates] == ["local-dir:mine"]

@@ -17,11 +17,11 @@ from selector.candidates.lock import (
     Pin,
     Pinned,
     lock_path,
+    lock_yaml,
     model_in,
     pin,
     read_lock,
     require_pins,
-    to_yaml,
 )
 from selector.candidates.registry import (
     Registry,
@@ -31,6 +31,7 @@ from selector.candidates.registry import (
     from_models,
     read_registry,
 )
+from selector.candidates.writing import to_yaml
 
 __all__ = [
     "CONFIG_FILE",
@@ -52,6 +53,7 @@ __all__ = [
     "default_registry",
     "from_models",
     "lock_path",
+    "lock_yaml",
     "model_in",
     "pin",
     "read_lock",

@@ -112,7 +112,7 @@ def model_in(candidate: Candidate, path: Path) -> str:
     return LOCAL_PREFIX + Path(folder).as_posix()
 
 
-def to_yaml(lock: Lock) -> str:
+def lock_yaml(lock: Lock) -> str:
     """The text of a lock file."""
     body = yaml.safe_dump(lock.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return _HEADER + body

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from selector import __version__
+from selector.cli.discover import discover
+from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
 from selector.cli.exits import terminate
 from selector.cli.lock import lock
@@ -56,5 +58,7 @@ def _common(
 
 app.command()(rank)
 app.command()(lock)
+app.command()(discover)
+app.command()(doctor)
 app.command()(schema)
 app.command("shell-init")(shell_init)

@@ -38,7 +38,7 @@ def lock(
     if offline:
         options.go_offline()
     with exit_codes():
-        from selector.candidates import default_registry, lock_path, read_registry, to_yaml
+        from selector.candidates import default_registry, lock_path, lock_yaml, read_registry
         from selector.locking import look_up_all, merge
         from selector.reports.document import write_atomically
         from selector.selection import named, select
@@ -51,7 +51,7 @@ def lock(
         contents = merge(found, read_registry(source), path)
         if contents is None:
             raise typer.Exit(EXIT_NONE_RANKED)
-        write_atomically(path, to_yaml(contents))
+        write_atomically(path, lock_yaml(contents))
         failed = sum(one.pin is None for one in found)
         typer.echo(f"{path}: {len(contents.candidates)} locked, {failed} not")
     raise typer.Exit(EXIT_SOME_FAILED if failed else EXIT_OK)

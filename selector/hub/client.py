@@ -41,11 +41,19 @@ _NO_FILE = "no_file", "Correct checkpoint.file in the registry, or the revision.
 
 
 def attempt(
-    call: Callable[[], _T], repo_id: str, revision: str | None, name: str | None = None
+    call: Callable[[], _T],
+    repo_id: str,
+    revision: str | None,
+    name: str | None = None,
+    *,
+    again: bool = True,
 ) -> _T:
-    """Call the client, again while that may help, and turn its failure into one of ours."""
+    """Call the client, again while that may help, and turn its failure into one of ours.
+
+    ``again=False`` is for a call that the client retries itself, whatever goes wrong.
+    """
     _prepare()
-    waits = iter(_WAITS)
+    waits = iter(_WAITS if again else ())
     while True:
         began = time.monotonic()
         try:

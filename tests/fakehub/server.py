@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from .listing import Listing
 
 LARGE = (".safetensors", ".bin", ".pth", ".ckpt")
 SIGNATURE = "SECRETSIGNATURE"
 
-Step = Literal["info", "head", "file", "tree", "cdn"]
+Step = Literal["info", "head", "file", "tree", "cdn", "list", "whoami"]
 Body = Literal["close", "reset", "short", "flip", "stall", "pause"]
 
 
@@ -81,6 +83,7 @@ class FakeHub:
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.renamed: dict[str, str] = {}
+        self.listing = Listing()
         self.members: set[str] = set()  # tokens that may see gated and private repositories
         self.strangers: set[str] = set()  # valid tokens that may not
         self.requests: list[Request] = []
@@ -248,8 +251,13 @@ class _Handler(BaseHTTPRequestHandler):
             os.close(self.connection.detach())
 
 
+_ABOUT_ALL: dict[str, Step] = {"/api/models": "list", "/api/whoami-v2": "whoami"}
+
+
 class _HubHandler(_Handler):
     def step(self, path: str) -> Step:
+        if path in _ABOUT_ALL:
+            return _ABOUT_ALL[path]
         if path.startswith("/api/"):
             return "tree" if "/tree/" in path else "info"
         return "head" if self.command == "HEAD" else "file"
@@ -263,6 +271,8 @@ class _HubHandler(_Handler):
         repo_id, name = f"{owner}/{model}", "/".join(rest)
         if token and token not in hub.members | hub.strangers:
             return self.error(401, message="Invalid credentials in Authorization header")
+        if path in _ABOUT_ALL:
+            return self._about_all(path, token)
         if repo_id in hub.renamed:
             target = self.path.replace(repo_id, hub.renamed[repo_id])
             return self.send(307, b"", {"Location": target})
@@ -282,8 +292,20 @@ class _HubHandler(_Handler):
         siblings = [_sibling(name, files[name]) for name in files]
         return self._send_json({"id": repo_id, "sha": commit, "siblings": siblings})
 
-    def _send_json(self, document: object) -> None:
-        self.send(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
+    def _about_all(self, path: str, token: str) -> None:
+        """What belongs to no repository: the list of all, and who asks."""
+        hub = self.server.hub
+        if _ABOUT_ALL[path] == "list":
+            rows, headers = hub.listing.answer(parse_qs(urlsplit(self.path).query), hub.url)
+            return self._send_json(rows, headers)
+        if not token:
+            return self.error(401, message="Invalid username or password.")
+        name = "member" if token in hub.members else "stranger"
+        return self._send_json({"type": "user", "name": name})
+
+    def _send_json(self, document: object, headers: Mapping[str, str] | None = None) -> None:
+        about = {"Content-Type": "application/json", **(headers or {})}
+        self.send(200, json.dumps(document).encode(), about)
 
     def _send_file(self, content: bytes | None, name: str, commit: str, spoil: Body | None) -> None:
         about = {"X-Repo-Commit": commit}
