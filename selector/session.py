@@ -41,6 +41,7 @@ from selector.scheduling import Event, evaluate_all, in_background
 from selector.selection import Selection, select
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
+from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
 
 _LIBRARIES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", "scipy", "numpy")
@@ -51,6 +52,7 @@ class Request:
     """What the user asked for; the options of ``selector rank``."""
 
     task: str
+    task_options: TaskOptions
     registry: Path | None
     models: tuple[str, ...]
     selection: Selection
@@ -82,7 +84,11 @@ def run(request: Request, console: Console) -> Ranking:
         keep_freed_memory()
     protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
     task = load_task(
-        request.task, image_size=request.image_size, sizes=protocol.sizes, seed=request.seed
+        request.task,
+        image_size=request.image_size,
+        sizes=protocol.sizes,
+        seed=request.seed,
+        options=request.task_options,
     )
     _report_unreadable(task, console)
     setting = Setting(task, threat, protocol, device)
@@ -134,6 +140,7 @@ def _ranking(outcomes: list[Outcome], setting: Setting, seed: int) -> Ranking:
             prior_entropy=prior_entropy(task),
             unreadable=task.unreadable,
             fingerprint=task.fingerprint,
+            revision=task.revision,
         ),
         threat=ThreatRecord(norm=threat.norm, eps=threat.eps),
         protocol=ProtocolRecord(

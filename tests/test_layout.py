@@ -27,6 +27,7 @@ OWNERS = {
     "safetensors": {"selector.backbones", "selector.demo"},
     "huggingface_hub": {"selector.hub"},
     "httpx2": {"selector.hub"},
+    "datasets": {"selector.hub", "selector.tasks"},
     "yaml": {"selector.candidates"},
     "PIL": {"selector.tasks", "selector.demo"},
     "sqlite3": {"selector.store"},
@@ -35,7 +36,7 @@ OWNERS = {
 }
 
 # What a command that only reads documents may not wait for.
-SLOW = {"torch", "timm", "huggingface_hub", "torchvision"}
+SLOW = {"torch", "timm", "huggingface_hub", "torchvision", "datasets"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -181,7 +182,7 @@ def test_imports_form_no_circle() -> None:
         ("selector.session", {"selector.cli"}),
         ("selector.scheduling", {"selector.session", "selector.reports"}),
         ("selector.evaluation", {"selector.scheduling", "selector.session"}),
-        ("selector.hub", {"selector.scheduling", "selector.hub"}),
+        ("selector.hub", {"selector.scheduling", "selector.hub", "selector.tasks"}),
         ("selector.store", {"selector.scheduling", "selector.session"}),
         ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
     ],

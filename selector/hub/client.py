@@ -16,7 +16,16 @@ from huggingface_hub.utils._http import hf_request_event_hook
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from selector.errors import CandidateError, HubError, HubUnavailable
-from selector.hub.failures import MESSAGES, asked_wait, code_of, reason_of, root_cause, site
+from selector.hub.failures import (
+    MESSAGES,
+    MODEL,
+    Kind,
+    asked_wait,
+    code_of,
+    reason_of,
+    root_cause,
+    site,
+)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _SECRET = re.compile(r"(https?://[^\s?]+\?|Bearer )\S+")
@@ -40,7 +49,12 @@ _NO_SAFETENSORS = (
 
 
 def attempt(
-    call: Callable[[], _T], repo_id: str, revision: str | None, name: str | None = None
+    call: Callable[[], _T],
+    repo_id: str,
+    revision: str | None,
+    name: str | None = None,
+    *,
+    kind: Kind = MODEL,
 ) -> _T:
     """Call the client, again while that may help, and turn its failure into one of ours."""
     _prepare()
@@ -70,7 +84,10 @@ def attempt(
             repo=repo_id,
             revision=revision or "its default branch",
             site=site(),
-            cache=constants.HF_HUB_CACHE,
+            page=f"{site()}/{kind.folder}{repo_id}",
+            noun=kind.noun,
+            variable=kind.cache,
+            cache=getattr(constants, kind.cache),
             reason=reason_of(cause),
         )
         for text in MESSAGES[code]
