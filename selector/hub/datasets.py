@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,8 @@ from urllib.parse import quote
 
 import datasets
 import httpx2
-from huggingface_hub import HfApi, constants
+from datasets.packaged_modules.cache.cache import Cache
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub import errors as hf
 
 from selector.errors import HubError, printable
@@ -48,14 +51,18 @@ def load_dataset(repo_id: str, config: str | None, commit: str) -> dict[str, dat
         HubError: the Hub does not give it, or it is none of tables or images; one with the code
             ``not_a_dataset`` says what the library said.
     """
-    # A folder for each commit: when the Hub is down the library takes the newest in its cache,
-    # whatever commit was asked for.
+    # A folder for each: where the Hub is down the library takes the newest commit in its cache.
     cache = Path(datasets.config.HF_DATASETS_CACHE, "selector", commit)
     cache /= f"config-{quote(config, safe='')}" if config else "default"
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # a request to a third party
+    prepared = any(cache.glob(f"*/*/*/{commit}/dataset_info.json"))
 
     def load() -> dict[str, datasets.Dataset] | str:
         try:
+            if prepared:
+                return dict(_from_cache(repo_id, config, cache))
+            if constants.is_offline_mode():
+                raise hf.OfflineModeIsEnabled(f"{commit} is not in {cache}")
+            _ask_for_access(repo_id, commit)
             return dict(
                 datasets.load_dataset(
                     f"hf://datasets/{repo_id}", config, revision=commit, cache_dir=str(cache)
@@ -69,6 +76,7 @@ def load_dataset(repo_id: str, config: str | None, commit: str) -> dict[str, dat
                 return _said(error)
             raise
 
+    _prepare()
     found = attempt(load, repo_id, commit, kind=DATASET)
     if isinstance(found, str):
         raise HubError(
@@ -79,6 +87,38 @@ def load_dataset(repo_id: str, config: str | None, commit: str) -> dict[str, dat
             f" hf:{repo_id}:CONFIG.",
         )
     return found
+
+
+def _prepare() -> None:
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # a request to a third party
+    # It warns of every dataset without a card.
+    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
+
+
+def _from_cache(repo_id: str, config: str | None, cache: Path) -> datasets.DatasetDict:
+    """What an earlier run has converted, without a request."""
+    builder = Cache(
+        cache_dir=str(cache),
+        dataset_name=repo_id.partition("/")[2],
+        repo_id=repo_id,
+        config_name=config,
+        version="auto",
+        hash="auto",
+    )
+    return builder.as_dataset()
+
+
+def _ask_for_access(repo_id: str, commit: str) -> None:
+    """Raise what the client raises where the library would hide it: unknown, gated, no token."""
+    with contextlib.suppress(hf.RemoteEntryNotFoundError):
+        hf_hub_download(
+            repo_id,
+            "README.md",
+            repo_type="dataset",
+            revision=commit,
+            endpoint=constants.ENDPOINT,
+            library_name="selector",
+        )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -19,11 +19,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-LARGE = (".safetensors", ".bin", ".pth", ".ckpt")
+LARGE = (".safetensors", ".bin", ".pth", ".ckpt", ".parquet")
 SIGNATURE = "SECRETSIGNATURE"
 
 Step = Literal["info", "head", "file", "tree", "cdn"]
@@ -257,10 +257,12 @@ class _HubHandler(_Handler):
     def route(self, path: str, token: str, spoil: Body | None) -> None:
         hub = self.server.hub
         # Split before unquoting: a revision such as refs/pr/1 is one quoted part.
-        raw = urlsplit(self.path).path.removeprefix("/api/models").strip("/").split("/")
+        address = urlsplit(self.path).path.removeprefix("/api")
+        prefix = "datasets/" if address.startswith("/datasets/") else ""
+        raw = address.removeprefix("/models").removeprefix("/datasets").strip("/").split("/")
         parts = [unquote(part) for part in raw]
         owner, model, verb, revision, *rest = parts + [""] * (4 - len(parts))
-        repo_id, name = f"{owner}/{model}", "/".join(rest)
+        repo_id, name = f"{prefix}{owner}/{model}", "/".join(rest)
         if token and token not in hub.members | hub.strangers:
             return self.error(401, message="Invalid credentials in Authorization header")
         if repo_id in hub.renamed:
@@ -278,9 +280,26 @@ class _HubHandler(_Handler):
         if verb == "resolve":
             return self._send_file(files.get(name), name, commit, spoil)
         if verb == "tree":
-            return self._send_json([_entry(name, files[name]) for name in files])
+            return self._send_tree(files, name, commit)
         siblings = [{"rfilename": name} for name in files]
-        return self._send_json({"id": repo_id, "sha": commit, "siblings": siblings})
+        named = repo_id.removeprefix(prefix)
+        return self._send_json({"id": named, "sha": commit, "siblings": siblings})
+
+    def _send_tree(self, files: Mapping[str, bytes], folder: str, commit: str) -> None:
+        """Files and folders below a folder: all of them, or those right in it."""
+        start = f"{folder}/" if folder else ""
+        inside = [name for name in files if name.startswith(start)]
+        if folder and not inside:
+            return self.error(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
+        entries = {name: _entry(name, files[name]) for name in inside}
+        for name in inside:
+            parents = [str(parent) for parent in PurePosixPath(name).parents][:-1]
+            for parent in parents:
+                if parent.startswith(start):
+                    entries[parent] = {"type": "directory", "path": parent, "oid": "0" * 40}
+        if "recursive=true" not in urlsplit(self.path).query.lower():
+            entries = {name: e for name, e in entries.items() if "/" not in name[len(start) :]}
+        self._send_json(list(entries.values()))
 
     def _send_json(self, document: object) -> None:
         self.send(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
