@@ -138,6 +138,10 @@ def test_what_reads_documents_does_not_wait_for_torch(code: str) -> None:
     assert not found & SLOW
 
 
+def test_folders_do_not_wait_for_what_reads_tables() -> None:
+    assert not modules_after("import selector.tasks") & {"datasets", "pandas", "huggingface_hub"}
+
+
 def test_the_check_for_torch_can_fail() -> None:
     assert "torch" in modules_after("import selector.intervals")
 

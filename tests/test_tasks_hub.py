@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -240,7 +242,7 @@ def test_bad_token(fake_hub: FakeHub, token: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("content", "words"),
     [
         ({"README.md": b"# nothing"}, "must be a dataset"),
         ({"plates.py": b"raise SystemExit"}, "scripts are no longer supported"),
@@ -249,23 +251,23 @@ def test_bad_token(fake_hub: FakeHub, token: str, monkeypatch: pytest.MonkeyPatc
     ],
     ids=["empty", "script", "damaged", "text"],
 )
-def test_no_dataset_of_images(fake_hub: FakeHub, files: dict[str, bytes], words: str) -> None:
-    fake_hub.add(REPO, files)
+def test_no_dataset_of_images(fake_hub: FakeHub, content: dict[str, bytes], words: str) -> None:
+    fake_hub.add(REPO, content)
     assert words in refused()
 
 
 def test_labels_that_are_kept_back(fake_hub: FakeHub) -> None:
     names = ("dish", "bowl")
-    files = datasets.plates() | {
+    content = datasets.plates() | {
         "data/validation-00000-of-00001.parquet": datasets.parquet([0, 1] * 5, names, first=70),
         "data/test-00000-of-00001.parquet": datasets.parquet([-1] * 10, names, first=40),
     }
-    fake_hub.add(REPO, files)
+    fake_hub.add(REPO, content)
     assert "--test-split validation" in refused()
     task = load(options=TaskOptions(test_split="validation"))
     assert colours(task) == set(range(70, 80))
-    del files["data/validation-00000-of-00001.parquet"]
-    fake_hub.add(REPO, files)
+    del content["data/validation-00000-of-00001.parquet"]
+    fake_hub.add(REPO, content)
     assert "--test-split NAME" in refused()
 
 
@@ -322,6 +324,23 @@ def rank(fake_hub: FakeHub, home: Path, *arguments: str) -> subprocess.Completed
         text=True,
         env=environment | {"PYTHONPATH": str(root)},
     )
+
+
+def test_the_commit_is_in_the_document(fake_hub: FakeHub, tmp_path: Path) -> None:
+    commit = fake_hub.add(REPO, datasets.plates())
+    model = Path(str(files("selector.demo") / "zoo" / "tiny_vit.cifar10"))
+    found = rank(
+        fake_hub,
+        tmp_path / "home",
+        *("--model", f"local-dir:{model}", "--image-size", "32", "--preset", "quick", "--json"),
+        *("--steps", "1", "--restarts", "1", "--test-images", "8", "--train-images", "20"),
+    )
+    assert found.returncode == 0, found.stderr
+    task = json.loads(found.stdout)["task"]
+    assert (task["source"], task["revision"]) == (SPEC, commit)
+    assert (task["train_images"], task["test_images"]) == (20, 8)
+    # stderr is no terminal here: no bars of the library's.
+    assert "Generating" not in found.stderr
 
 
 def test_exit_codes(fake_hub: FakeHub, tmp_path: Path) -> None:

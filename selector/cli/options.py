@@ -17,8 +17,8 @@ Task = Annotated[
     typer.Option(
         help="Labelled images. A folder: DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*;"
         " parquet files, or a folder of them; a .csv, .tsv or .jsonl manifest of paths and labels;"
-        " a dataset's save_to_disk folder; hf:owner/name[@revision][:config] on the Hub; or"
-        " builtin:digits. Default: the built-in digits.",
+        " a dataset's save_to_disk folder; hf:owner/name on the Hub, with @revision and :config if"
+        " wanted; or builtin:digits. Default: the built-in digits.",
         metavar="DIR|FILE|hf:ID",
     ),
 ]

@@ -48,8 +48,8 @@ def choose_splits(names: Sequence[str], options: TaskOptions, where: str) -> Cho
         )
     free = [name for name in names if name not in named]
     train = options.train_split or _named(free, TRAIN_NAMES, "--train-split", where)
-    if train is None and len(names) == 1 and names[0].lower() not in VALIDATION_NAMES + TEST_NAMES:
-        train = names[0]
+    if train is None and len(names) == 1 and not called(free, VALIDATION_NAMES + TEST_NAMES):
+        train = next(iter(free), None)
     if train is None:
         raise UsageError(
             f"{where} must have a split called train, found {listed(names)}.",

@@ -279,27 +279,14 @@ class _HubHandler(_Handler):
         files = repo.commits[commit]
         if verb == "resolve":
             return self._send_file(files.get(name), name, commit, spoil)
+        if verb == "tree" and name and not any(file.startswith(f"{name}/") for file in files):
+            return self.error(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
         if verb == "tree":
-            return self._send_tree(files, name, commit)
+            recursive = "recursive=true" in urlsplit(self.path).query.lower()
+            return self._send_json(_tree(files, name, recursive=recursive))
         siblings = [{"rfilename": name} for name in files]
         named = repo_id.removeprefix(prefix)
         return self._send_json({"id": named, "sha": commit, "siblings": siblings})
-
-    def _send_tree(self, files: Mapping[str, bytes], folder: str, commit: str) -> None:
-        """Files and folders below a folder: all of them, or those right in it."""
-        start = f"{folder}/" if folder else ""
-        inside = [name for name in files if name.startswith(start)]
-        if folder and not inside:
-            return self.error(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
-        entries = {name: _entry(name, files[name]) for name in inside}
-        for name in inside:
-            parents = [str(parent) for parent in PurePosixPath(name).parents][:-1]
-            for parent in parents:
-                if parent.startswith(start):
-                    entries[parent] = {"type": "directory", "path": parent, "oid": "0" * 40}
-        if "recursive=true" not in urlsplit(self.path).query.lower():
-            entries = {name: e for name, e in entries.items() if "/" not in name[len(start) :]}
-        self._send_json(list(entries.values()))
 
     def _send_json(self, document: object) -> None:
         self.send(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
@@ -343,3 +330,15 @@ def _entry(name: str, content: bytes) -> dict[str, object]:
     if name.endswith(LARGE):
         entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 134}
     return entry | {"oid": git_sha1(content)}
+
+
+def _tree(files: Mapping[str, bytes], folder: str, *, recursive: bool) -> list[dict[str, object]]:
+    """Files and folders below a folder: all of them, or those right in it."""
+    start = f"{folder}/" if folder else ""
+    inside = [name for name in files if name.startswith(start)]
+    entries = {name: _entry(name, files[name]) for name in inside}
+    for name in inside:
+        for parent in map(str, PurePosixPath(name).parents):
+            if parent != "." and parent.startswith(start):
+                entries[parent] = {"type": "directory", "path": parent, "oid": "0" * 40}
+    return [e for name, e in entries.items() if recursive or "/" not in name[len(start) :]]
