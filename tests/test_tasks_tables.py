@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from fakehub.datasets import parquet, png
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from selector.errors import UsageError
 from selector.protocol import Sizes
@@ -170,6 +172,11 @@ def test_damaged_images_are_left_out(tmp_path: Path) -> None:
             ["must hold encoded images", "string", "manifest"],
         ),
         (
+            {"image": PICTURES, "label": ["a", "b"] * 10},
+            {"label_column": "image"},
+            ["class names or whole numbers", "found dict"],
+        ),
+        (
             {"image": PICTURES, "weight": [0.5, 1.5] * 10},
             {"label_column": "weight"},
             ["class names or whole numbers", "float64"],
@@ -198,6 +205,20 @@ def test_columns_that_do_not_do(
     said = refused(table(tmp_path / "a.parquet", **columns), **options)
     for word in words:
         assert word in said
+
+
+def test_images_are_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    file = io.BytesIO()
+    image = Image.new("RGB", (16, 16))
+    image.paste((200, 0, 0), (0, 0, 16, 8))
+    image.save(file, "png", exif=exif)
+    pictures = [{"bytes": file.getvalue(), "path": None}] * 20
+    path = table(tmp_path / "a.parquet", image=pictures, label=["a", "b"] * 10)
+    pixels = load(path).test.pixels[:, 0]
+    assert (pixels[:, 1] == 0).all()
+    assert (pixels[:, -2] == 200).all()
 
 
 def test_named_columns(tmp_path: Path) -> None:

@@ -20,6 +20,14 @@ from selector.hub.client import attempt
 from selector.hub.failures import DATASET, site
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_OF_THE_HUB = (
+    httpx2.HTTPError,
+    hf.LocalEntryNotFoundError,
+    hf.OfflineModeIsEnabled,
+    hf.HFValidationError,
+    hf.OIDCError,
+    UnicodeEncodeError,
+)
 _NOT_A_DATASET = (datasets.exceptions.DatasetsError, FileNotFoundError, ValueError, RuntimeError)
 
 
@@ -71,7 +79,7 @@ def load_dataset(repo_id: str, config: str | None, commit: str) -> dict[str, dat
         except Exception as error:
             failure = next(filter(_is_of_the_hub, _chain(error)), None)
             if failure is not None:
-                raise failure from None
+                raise failure from failure.__cause__
             if isinstance(error, _NOT_A_DATASET):
                 return _said(error)
             raise
@@ -138,10 +146,7 @@ def _is_of_the_hub(error: BaseException) -> bool:
         return False
     if isinstance(error, OSError) and error.errno is not None:
         return not isinstance(error, FileNotFoundError)
-    return isinstance(
-        error,
-        httpx2.HTTPError | hf.OfflineModeIsEnabled | hf.HFValidationError | UnicodeEncodeError,
-    )
+    return isinstance(error, _OF_THE_HUB) or type(error).__name__.startswith("Xet")
 
 
 def _said(error: Exception) -> str:

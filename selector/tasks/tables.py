@@ -203,7 +203,9 @@ def _holds_labels(feature: Any) -> bool:
 
 
 def _kind(feature: Any) -> str:
-    return printable(str(getattr(feature, "dtype", None) or type(feature).__name__))
+    from datasets import Value
+
+    return printable(feature.dtype if isinstance(feature, Value) else type(feature).__name__)
 
 
 def _check_alike(table: Dataset, train: Dataset, columns: tuple[str, str], where: str) -> None:
@@ -243,7 +245,8 @@ def _loaded(load: Callable[[], _T], where: str) -> _T:
         reason = reason_of(error)
     raise UsageError(
         f"{where} cannot be read as a dataset: {reason}.",
-        hint="Was it copied completely? `datasets.load_dataset` or `load_from_disk` must read it.",
+        hint="Is it complete? The library `datasets` must be able to read it, and to write what it"
+        " converts to HF_HOME or HF_DATASETS_CACHE.",
     )
 
 
