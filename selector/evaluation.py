@@ -160,7 +160,7 @@ def evaluate(
 
 
 def _load(prepared: Prepared, setting: Setting, watch: Stopwatch) -> _Run:
-    backbone = load_backbone(prepared.directory, setting.device)
+    backbone = load_backbone(prepared.directory, setting.device, prepared.checkpoint)
     few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
     check_backbone(backbone, few, setting.threat)
     height, width = backbone.input_size

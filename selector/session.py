@@ -47,6 +47,7 @@ from selector.scheduling import Event, Kept, evaluate_all, in_background
 from selector.selection import Selection, named, select
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
+from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
 
 _LIBRARIES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", "scipy", "numpy")
@@ -57,6 +58,7 @@ class Request:
     """What the user asked for; the options of ``selector rank``."""
 
     task: str
+    task_options: TaskOptions
     registry: Path | None
     models: tuple[str, ...]
     selection: Selection
@@ -110,7 +112,11 @@ def prepare(
         keep_freed_memory()
     protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
     task = load_task(
-        request.task, image_size=request.image_size, sizes=protocol.sizes, seed=request.seed
+        request.task,
+        image_size=request.image_size,
+        sizes=protocol.sizes,
+        seed=request.seed,
+        options=request.task_options,
     )
     _report_unreadable(task, console)
     return candidates, Setting(task, threat, protocol, device), lock
@@ -174,6 +180,7 @@ def _ranking(
             prior_entropy=prior_entropy(task),
             unreadable=task.unreadable,
             fingerprint=task.fingerprint,
+            revision=task.revision,
         ),
         threat=ThreatRecord(norm=threat.norm, eps=threat.eps),
         protocol=ProtocolRecord(

@@ -28,6 +28,7 @@ OWNERS = {
     "timm": {"selector.architectures", "selector.backbones", "selector.demo", "selector.doctor"},
     "huggingface_hub": {"selector.hub"},
     "httpx2": {"selector.hub"},
+    "datasets": {"selector.hub", "selector.tasks"},
     "yaml": {"selector.candidates"},
     "PIL": {"selector.tasks", "selector.demo"},
     "sqlite3": {"selector.store"},
@@ -36,7 +37,7 @@ OWNERS = {
 }
 
 # What a command that only reads documents may not wait for.
-SLOW = {"torch", "timm", "huggingface_hub", "torchvision"}
+SLOW = {"torch", "timm", "huggingface_hub", "torchvision", "datasets"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -149,6 +150,10 @@ def test_what_reads_documents_does_not_wait_for_torch(code: str) -> None:
     assert not found & SLOW
 
 
+def test_folders_do_not_wait_for_what_reads_tables() -> None:
+    assert not modules_after("import selector.tasks") & {"datasets", "pandas", "huggingface_hub"}
+
+
 def test_the_check_for_torch_can_fail() -> None:
     assert "torch" in modules_after("import selector.intervals")
 
@@ -206,6 +211,7 @@ def test_imports_form_no_circle() -> None:
                 "selector.locking",
                 "selector.discovery",
                 "selector.doctor",
+                "selector.tasks",
             },
         ),
         ("selector.checkpoints", {"selector.backbones", "selector.checkpoints"}),

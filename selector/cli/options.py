@@ -10,7 +10,36 @@ import typer
 
 if TYPE_CHECKING:
     from selector.selection import Selection
+    from selector.tasks.options import TaskOptions
 
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="Labelled images. A folder: DIR/train/CLASS/* and DIR/test/CLASS/*, or DIR/CLASS/*;"
+        " parquet files, or a folder of them; a .csv, .tsv or .jsonl manifest of paths and labels;"
+        " a dataset's save_to_disk folder; hf:owner/name on the Hub, with @revision and :config if"
+        " wanted; or builtin:digits. Default: the built-in digits.",
+        metavar="DIR|FILE|hf:ID",
+    ),
+]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of a table or manifest that holds the images.", metavar="NAME"),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of a table or manifest that holds the classes.", metavar="NAME"),
+]
+TrainSplit = Annotated[
+    str | None, typer.Option(help="Split of a table that heads are fitted on.", metavar="NAME")
+]
+ValidationSplit = Annotated[
+    str | None,
+    typer.Option(help="Split of a table that hyperparameters are chosen on.", metavar="NAME"),
+]
+TestSplit = Annotated[
+    str | None, typer.Option(help="Split of a table that results are reported on.", metavar="NAME")
+]
 Registry = Annotated[
     Path | None,
     typer.Option(help="YAML file of candidates. Default: ./registry.yaml, else the one shipped."),
@@ -57,6 +86,19 @@ def selection(
         licenses=tuple(licenses or ()),
         max_params=None if params is None else parse_count(params),
     )
+
+
+def task_options(
+    image: str | None,
+    label: str | None,
+    train: str | None,
+    validation: str | None,
+    test: str | None,
+) -> TaskOptions:
+    """Build what the five options say about a task."""
+    from selector.tasks.options import TaskOptions
+
+    return TaskOptions(image, label, train, validation, test)
 
 
 def go_offline() -> None:

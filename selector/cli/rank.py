@@ -35,14 +35,12 @@ DEFAULT_EPS: dict[Norm, str] = {"linf": "4/255", "l2": "1.0"}
 
 
 def rank(
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of labelled images: DIR/train/CLASS/* and DIR/test/CLASS/*, or"
-            " DIR/CLASS/*. Default: the built-in digits.",
-            metavar="DIR",
-        ),
-    ] = None,
+    task: options.Task = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    train_split: options.TrainSplit = None,
+    validation_split: options.ValidationSplit = None,
+    test_split: options.TestSplit = None,
     registry: options.Registry = None,
     model: options.Models = None,
     only: options.Only = None,
@@ -112,6 +110,9 @@ def rank(
         ranking = run(
             Request(
                 task=task or DEMO_TASK,
+                task_options=options.task_options(
+                    image_column, label_column, train_split, validation_split, test_split
+                ),
                 registry=registry,
                 models=tuple(model or ()),
                 selection=options.selection(only, tag, license, max_params),

@@ -16,7 +16,16 @@ from huggingface_hub.utils._http import hf_request_event_hook
 from huggingface_hub.utils.tqdm import disable_progress_bars, tqdm
 
 from selector.errors import CandidateError, HubError, HubUnavailable
-from selector.hub.failures import MESSAGES, asked_wait, code_of, reason_of, root_cause, site
+from selector.hub.failures import (
+    MESSAGES,
+    MODEL,
+    Kind,
+    asked_wait,
+    code_of,
+    reason_of,
+    root_cause,
+    site,
+)
 
 CONFIG, WEIGHTS = TIMM_FILES = ("config.json", "model.safetensors")
 _SECRET = re.compile(r"(https?://[^\s?]+\?|Bearer )\S+")
@@ -47,6 +56,7 @@ def attempt(
     name: str | None = None,
     *,
     again: bool = True,
+    kind: Kind = MODEL,
 ) -> _T:
     """Call the client, again while that may help, and turn its failure into one of ours.
 
@@ -74,11 +84,17 @@ def attempt(
         raise missing(HubError, name, f"{site()}/{repo_id}", _listing(repo_id, revision))
     code = "unexpected" if code == "no_file" else code
     what = f"{name} of {repo_id}" if name else repo_id
-    raise failure(code, repo_id, revision=revision, what=what, reason=reason_of(cause))
+    raise failure(code, repo_id, kind, revision=revision, what=what, reason=reason_of(cause))
 
 
 def failure(
-    code: str, repo_id: str, *, revision: str | None = None, what: str = "", reason: str = ""
+    code: str,
+    repo_id: str,
+    kind: Kind = MODEL,
+    *,
+    revision: str | None = None,
+    what: str = "",
+    reason: str = "",
 ) -> HubError:
     """The error with the message and the way out that belong to a code."""
     message, hint = (
@@ -87,7 +103,10 @@ def failure(
             repo=repo_id,
             revision=revision or "its default branch",
             site=site(),
-            cache=constants.HF_HUB_CACHE,
+            page=f"{site()}/{kind.folder}{repo_id}",
+            noun=kind.noun,
+            variable=kind.cache,
+            cache=getattr(constants, kind.cache),
             reason=reason,
         )
         for text in MESSAGES[code]

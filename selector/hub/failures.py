@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import errno
 import re
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import constants
 from huggingface_hub import errors as hf
 from huggingface_hub.utils._http import parse_ratelimit_headers
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a repository holds.
+
+    Attributes:
+        noun: what messages call one.
+        folder: what its address and its name at the Hub client begin with.
+        cache: the variable that says where the client keeps them.
+    """
+
+    noun: str
+    folder: str
+    cache: str
+
+
+MODEL = Kind("repository", "", "HF_HUB_CACHE")
+DATASET = Kind("dataset", "datasets/", "HF_HOME")
 
 
 def root_cause(error: Exception) -> Exception:
@@ -108,16 +128,16 @@ _LOG_IN = "run `hf auth login` or set HF_TOKEN"
 
 MESSAGES = {  # code: what was required and found, the way out
     "not_found": (
-        "{site} has no repository {repo}, or it is private: both look the same from outside.",
+        "{site} has no {noun} {repo}, or it is private: both look the same from outside.",
         f"Check the name; for a private one {_LOG_IN}.",
     ),
     "revision_not_found": (
         "{repo} has no branch, tag or commit {revision}.",
-        "See {site}/{repo}/commits/main.",
+        "See {page}/commits/main.",
     ),
     "gated": (
         "{repo} is gated: its publisher gives access on request, and you have none.",
-        f"Ask for access at {{site}}/{{repo}}, then {_LOG_IN}.",
+        f"Ask for access at {{page}}, then {_LOG_IN}.",
     ),
     "bad_token": (
         "The token must be valid: {site} refuses it, and so even public repositories like {repo}.",
@@ -130,15 +150,15 @@ MESSAGES = {  # code: what was required and found, the way out
     ),
     "disk_full": (
         "{what} must be stored in {cache}, and there is no space left.",
-        "Free some, for example with `hf cache prune`, or set HF_HUB_CACHE to another disk.",
+        "Free some, for example with `hf cache prune`, or set {variable} to another disk.",
     ),
     "cache_unusable": (
         "{what} must be stored in {cache}: {reason}.",
-        "Make that folder usable, or set HF_HUB_CACHE to another.",
+        "Make that folder usable, or set {variable} to another.",
     ),
     "offline_not_cached": (
         "HF_HUB_OFFLINE is set, so {what} ({revision}) must be in the cache {cache}; it is not.",
-        "Unset HF_HUB_OFFLINE once to download it, or set HF_HUB_CACHE to where it is.",
+        "Unset HF_HUB_OFFLINE once to download it, or set {variable} to where it is.",
     ),
     "hub_unavailable": (
         "{what} could not be had from {site}: {reason}.",

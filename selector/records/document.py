@@ -38,6 +38,9 @@ class TaskRecord(Record):
     ]
     unreadable: tuple[str, ...]
     fingerprint: Annotated[str, Field(description="sha256 of class names, pixels and labels")]
+    revision: Annotated[
+        str | None, Field(description="commit of a dataset of the Hub; null for what is local")
+    ] = None
 
 
 class ThreatRecord(Record):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from selector.errors import UsageError
+from selector.errors import UsageError, printable
 from selector.protocol import Sizes
 from selector.tasks.builtin import BUILTIN_PREFIX, list_builtin
 from selector.tasks.decoding import Split, decode
 from selector.tasks.folders import list_folder
-from selector.tasks.listing import draw, with_validation
+from selector.tasks.hub_datasets import HUB_PREFIX, list_hub
+from selector.tasks.listing import Listing, draw, with_validation
+from selector.tasks.manifests import READERS, list_manifest
+from selector.tasks.options import NO_OPTIONS, TaskOptions
+from selector.tasks.tables import SAVED_FILES, list_parquet, list_saved, parquet_files
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Task:
     """Labelled images of the user.
 
     Attributes:
-        name: the folder's name or the built-in's.
+        name: of the folder, the file, the dataset or the built-in.
         source: what ``--task`` said.
         classes: class names; a label is an index into them.
         train: images the heads are fitted on.
@@ -30,6 +34,7 @@ class Task:
         test: images that results are reported on; used for nothing else.
         unreadable: files that could not be decoded and were left out.
         fingerprint: sha256 over class names, canonical pixels and labels of all parts.
+        revision: the commit, 40 hex digits, of a dataset of the Hub; None for what is local.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Task:
     test: Split
     unreadable: tuple[str, ...]
     fingerprint: str
+    revision: str | None
 
     @property
     def image_size(self) -> int:
@@ -47,26 +53,30 @@ class Task:
         return int(self.train.pixels.shape[-1])
 
 
-def load_task(spec: str, *, image_size: int, sizes: Sizes, seed: int) -> Task:
+def load_task(
+    spec: str, *, image_size: int, sizes: Sizes, seed: int, options: TaskOptions = NO_OPTIONS
+) -> Task:
     """Read a task and decode the images that will be used, each exactly once.
 
     Args:
         spec: a folder (``train/CLASS/*`` and ``test/CLASS/*``, with an optional ``val/``; or
-            ``CLASS/*`` to be split here), or ``builtin:digits``.
+            ``CLASS/*`` to be split here; or parquet files; or what ``save_to_disk`` wrote), a
+            .parquet file, a .csv, .tsv or .jsonl manifest, ``hf:owner/name[@revision][:config]``,
+            or ``builtin:digits``.
         image_size: S, at least 8.
         sizes: how many images to draw of each part.
         seed: of the draw and of the split.
+        options: columns and splits by name.
 
     Raises:
         UsageError: there is no such task, or it is not one: fewer than two classes, a part
-            without images, a class of the test part that train lacks, too many unreadable files.
+            without images, a class of the test part that train lacks, too many unreadable files;
+            or an option does not apply to it.
+        HubUnavailable: it is on the Hub, and the Hub or the network is down.
     """
     if image_size < 8:
         raise UsageError(f"--image-size must be at least 8, found {image_size}.")
-    if spec.startswith(BUILTIN_PREFIX):
-        listing = list_builtin(spec.removeprefix(BUILTIN_PREFIX), seed)
-    else:
-        listing = list_folder(Path(spec).expanduser(), seed)
+    listing = SOURCES[_form(spec)](spec, options, seed)
     listing = with_validation(listing, sizes, seed)
     unreadable: list[str] = []
     train, validation, test = (
@@ -86,6 +96,7 @@ def load_task(spec: str, *, image_size: int, sizes: Sizes, seed: int) -> Task:
         test=test,
         unreadable=tuple(unreadable),
         fingerprint=_fingerprint(listing.classes, (train, validation, test)),
+        revision=listing.revision,
     )
 
 
@@ -96,3 +107,50 @@ def _fingerprint(classes: Sequence[str], splits: Sequence[Split]) -> str:
         digest.update(split.pixels.numpy().tobytes())
         digest.update(split.labels.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _form(spec: str) -> str:
+    """Which of SOURCES reads a task."""
+    for prefix in (BUILTIN_PREFIX, HUB_PREFIX):
+        if spec.startswith(prefix):
+            return prefix
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        if any((path / name).is_file() for name in SAVED_FILES):
+            return "saved"
+        return "parquet" if parquet_files(path) else "folder"
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        return "folder"
+    if suffix not in (".parquet", *READERS):
+        raise UsageError(
+            f"--task must be a folder, or a file that ends in .parquet, {', '.join(READERS)},"
+            f" found {printable(str(path))}.",
+        )
+    return "manifest" if suffix in READERS else "parquet"
+
+
+def _builtin(spec: str, options: TaskOptions, seed: int) -> Listing:
+    options.refuse_columns("built-in tasks have no columns")
+    options.refuse_splits("built-in tasks are split by --seed")
+    return list_builtin(spec.removeprefix(BUILTIN_PREFIX), seed)
+
+
+def _folder(spec: str, options: TaskOptions, seed: int) -> Listing:
+    root = Path(spec).expanduser()
+    if root.is_dir():
+        options.refuse_columns("a folder of images has no columns")
+        options.refuse_splits(
+            "the folders train, val and test of a folder of images are its splits"
+        )
+    return list_folder(root, seed)
+
+
+SOURCES: dict[str, Callable[[str, TaskOptions, int], Listing]] = {
+    BUILTIN_PREFIX: _builtin,
+    HUB_PREFIX: list_hub,
+    "folder": _folder,
+    "manifest": list_manifest,
+    "parquet": list_parquet,
+    "saved": list_saved,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from selector.errors import UsageError, printable
-from selector.tasks.listing import Example
+from selector.tasks.listing import Encoded, Example
 
 # More unreadable files than this share of what was asked for is a broken data set, not an accident.
 UNREADABLE_LIMIT = 0.05
@@ -85,11 +86,11 @@ def decode(examples: list[Example], size: int, unreadable: list[str], part: str)
     return Split(pixels.contiguous(), torch.tensor([label for _, label in good]))
 
 
-def _read(source: Path | np.ndarray, size: int) -> np.ndarray | None:
+def _read(source: Path | np.ndarray | Encoded, size: int) -> np.ndarray | None:
     if isinstance(source, np.ndarray):
         return canonical_image(Image.fromarray(source), size)
     try:
-        with Image.open(source) as image:
+        with Image.open(source if isinstance(source, Path) else BytesIO(source.read())) as image:
             return canonical_image(image, size)
     except Exception:  # noqa: BLE001 - Pillow's decoders raise nearly anything on damaged files
         return None

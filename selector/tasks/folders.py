@@ -22,8 +22,10 @@ def list_folder(root: Path, seed: int) -> Listing:
     """
     if not root.is_dir():
         raise UsageError(
-            f"--task must name a folder of labelled images, found no folder at {root}.",
-            hint="Expected DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg, or DIR/CLASS/*.jpg.",
+            f"--task must name a folder of labelled images, a table of them or hf:owner/name,"
+            f" found nothing at {printable(str(root))}.",
+            hint="Expected DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg, or DIR/CLASS/*.jpg; or"
+            " a .parquet, .csv, .tsv or .jsonl file.",
         )
     parts = {path.name.lower(): path for path in _subfolders(root)}
     train = _first(parts, TRAIN_NAMES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,19 +14,29 @@ from selector.protocol import Sizes
 # Share of a part that is split off where a task does not come with the other part.
 HELD_OUT = 0.25
 
-Example = tuple[Path | np.ndarray, int]
-"""A file or an array (h,w) or (h,w,3) uint8, and its label."""
+
+class Encoded(Protocol):
+    """An image file that is read when it is decoded, and not before; ``str`` says which it is."""
+
+    def read(self) -> bytes:
+        """Return the file's content; whatever is raised makes it an unreadable image."""
+        ...
+
+
+Example = tuple[Path | np.ndarray | Encoded, int]
+"""A file, an array (h,w) or (h,w,3) uint8 or what can be read, and its label."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A task before any image is decoded."""
+    """A task before any image is decoded; ``revision`` is the Hub's commit it is of."""
 
     name: str
     classes: tuple[str, ...]
     train: list[Example]
     validation: list[Example]
     test: list[Example]
+    revision: str | None = None
 
 
 def with_validation(listing: Listing, sizes: Sizes, seed: int) -> Listing:
@@ -34,7 +45,7 @@ def with_validation(listing: Listing, sizes: Sizes, seed: int) -> Listing:
         return listing
     share = min(HELD_OUT, sizes.validation / len(listing.train))
     train, validation = divide(listing.train, share, seed + 1)
-    return Listing(listing.name, listing.classes, train, validation, listing.test)
+    return replace(listing, train=train, validation=validation)
 
 
 def divide(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -46,7 +57,7 @@ def divide(examples: list[Example], share: float, seed: int) -> tuple[list[Examp
             raise UsageError(
                 "--task needs at least two images of every class for each part that is split off;"
                 f" too few are of the class of {printable(str(members[0][0]))}.",
-                hint="Add images of that class, or folders for all parts.",
+                hint="Add images of that class, or give all parts.",
             )
         order = generator.permutation(len(members))
         cut = min(len(members) - 1, max(1, round(share * len(members))))

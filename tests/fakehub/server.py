@@ -19,13 +19,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .listing import Listing
 
-LARGE = (".safetensors", ".bin", ".pth", ".ckpt")
+LARGE = (".safetensors", ".bin", ".pth", ".ckpt", ".parquet")
 SIGNATURE = "SECRETSIGNATURE"
 
 Step = Literal["info", "head", "file", "tree", "cdn", "list", "whoami"]
@@ -265,10 +265,12 @@ class _HubHandler(_Handler):
     def route(self, path: str, token: str, spoil: Body | None) -> None:
         hub = self.server.hub
         # Split before unquoting: a revision such as refs/pr/1 is one quoted part.
-        raw = urlsplit(self.path).path.removeprefix("/api/models").strip("/").split("/")
+        address = urlsplit(self.path).path.removeprefix("/api")
+        prefix = "datasets/" if address.startswith("/datasets/") else ""
+        raw = address.removeprefix("/models").removeprefix("/datasets").strip("/").split("/")
         parts = [unquote(part) for part in raw]
         owner, model, verb, revision, *rest = parts + [""] * (4 - len(parts))
-        repo_id, name = f"{owner}/{model}", "/".join(rest)
+        repo_id, name = f"{prefix}{owner}/{model}", "/".join(rest)
         if token and token not in hub.members | hub.strangers:
             return self.error(401, message="Invalid credentials in Authorization header")
         if path in _ABOUT_ALL:
@@ -287,10 +289,14 @@ class _HubHandler(_Handler):
         files = repo.commits[commit]
         if verb == "resolve":
             return self._send_file(files.get(name), name, commit, spoil)
+        if verb == "tree" and name and not any(file.startswith(f"{name}/") for file in files):
+            return self.error(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
         if verb == "tree":
-            return self._send_json([_entry(name, files[name]) for name in files])
+            recursive = "recursive=true" in urlsplit(self.path).query.lower()
+            return self._send_json(_tree(files, name, recursive=recursive))
         siblings = [_sibling(name, files[name]) for name in files]
-        return self._send_json({"id": repo_id, "sha": commit, "siblings": siblings})
+        named = repo_id.removeprefix(prefix)
+        return self._send_json({"id": named, "sha": commit, "siblings": siblings})
 
     def _about_all(self, path: str, token: str) -> None:
         """What belongs to no repository: the list of all, and who asks."""
@@ -356,3 +362,15 @@ def _sibling(name: str, content: bytes) -> dict[str, object]:
         lfs = {"sha256": sha256(content), "size": len(content), "pointerSize": 134}
         sibling["lfs"] = lfs
     return sibling
+
+
+def _tree(files: Mapping[str, bytes], folder: str, *, recursive: bool) -> list[dict[str, object]]:
+    """Files and folders below a folder: all of them, or those right in it."""
+    start = f"{folder}/" if folder else ""
+    inside = [name for name in files if name.startswith(start)]
+    entries = {name: _entry(name, files[name]) for name in inside}
+    for name in inside:
+        for parent in map(str, PurePosixPath(name).parents):
+            if parent != "." and parent.startswith(start):
+                entries[parent] = {"type": "directory", "path": parent, "oid": "0" * 40}
+    return [e for name, e in entries.items() if recursive or "/" not in name[len(start) :]]
