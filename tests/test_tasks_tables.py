@@ -74,6 +74,8 @@ def test_one_file_is_split_here(tmp_path: Path) -> None:
     assert (len(task.train), len(task.validation), len(task.test)) == (22, 8, 10)
     parts = [colours(task, part) for part in ("train", "validation", "test")]
     assert sum(map(len, parts)) == len(set.union(*parts)) == 40
+    # Images are read by many threads; each keeps its label.
+    assert (task.train.pixels[:, 0, 4, 4] % 2 == task.train.labels).all()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,8 +261,6 @@ def reason_of(error: Exception) -> str:
 
 def prepare() -> None:
     """Let the library say nothing beside the errors it raises."""
-    import sys
-
     import datasets
 
     datasets.logging.set_verbosity_error()
