@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from huggingface_hub import HfApi, constants, get_session, get_token, scan_cache_dir
-from huggingface_hub.errors import CacheNotFound
 from huggingface_hub.utils._headers import build_hf_headers
 from huggingface_hub.utils._http import hf_raise_for_status
 
@@ -73,12 +72,11 @@ def connection(seconds: float) -> Connection:
 
 
 def cache_state() -> CacheState:
-    """Scan the Hub cache; a folder that does not exist is an empty one."""
+    """Scan the Hub cache; what is no folder, or not yet, holds nothing."""
     directory = Path(constants.HF_HUB_CACHE)
-    try:
-        info = scan_cache_dir(directory)
-    except CacheNotFound:
+    if not directory.is_dir():
         return CacheState(directory)
+    info = scan_cache_dir(directory)
     return CacheState(
         directory=directory,
         size=info.size_on_disk,
