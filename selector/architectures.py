@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -17,8 +18,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from selector.errors import CandidateError, printable
-
-_NO_ARGS: Mapping[str, Any] = {}
 
 
 @cache
@@ -60,37 +59,57 @@ def measurable(architecture: str) -> CandidateError | None:
     return None
 
 
-def flops(
-    architecture: str, input_size: tuple[int, int], model_args: Mapping[str, Any] = _NO_ARGS
-) -> int:
-    """Floating-point operations of the features of one image: twice the multiply-adds.
+@dataclass(frozen=True)
+class Shape:
+    """A network without its weights.
 
-    Counted are matrix products, convolutions and attention, in a forward pass; what is left out
-    (normalisation, activations, pooling) is small beside them.
-
-    Args:
+    Attributes:
         architecture: its name in timm.
-        input_size: height and width that the network is run on, in pixels.
+        input_size: height and width that it is run on, in pixels.
         model_args: further arguments of the architecture, as config.json gives them.
-
-    Raises:
-        CandidateError: the network cannot be built, or not run on that size.
     """
-    try:
+
+    architecture: str
+    input_size: tuple[int, int]
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> nn.Module:
+        """The network on the meta device, in evaluation mode, following no gradients.
+
+        Raises:
+            CandidateError: timm cannot build it.
+        """
         # Networks of a fixed size are built for the size that their configuration names.
-        network = _build(
-            architecture, pretrained_cfg_overlay={"input_size": (3, *input_size)}, **model_args
-        )
-        with FlopCounterMode(display=False) as counter:
-            _features(network, *input_size)
-    except Exception as error:
-        size = "x".join(map(str, input_size))
-        raise CandidateError(
+        overlay = {"input_size": (3, *self.input_size)}
+        try:
+            return _build(self.architecture, pretrained_cfg_overlay=overlay, **self.model_args)
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def flops(self) -> int:
+        """Floating-point operations of the features of one image: twice the multiply-adds.
+
+        Counted are matrix products, convolutions and attention, in a forward pass; what is left
+        out (normalisation, activations, pooling) is small beside them.
+
+        Raises:
+            CandidateError: the network cannot be built, or not run on its size.
+        """
+        network = self.build()
+        try:
+            with FlopCounterMode(display=False) as counter:
+                _features(network, *self.input_size)
+        except Exception as error:
+            raise self._failure(error) from error
+        return int(counter.get_total_flops())
+
+    def _failure(self, error: Exception) -> CandidateError:
+        size = "x".join(map(str, self.input_size))
+        return CandidateError(
             "cannot_load",
-            f"timm cannot build and run {printable(architecture)} at {size} pixels:"
+            f"timm cannot build and run {printable(self.architecture)} at {size} pixels:"
             f" {_what(error)}.",
-        ) from error
-    return int(counter.get_total_flops())
+        )
 
 
 def _build(architecture: str, **arguments: Any) -> nn.Module:

@@ -131,6 +131,13 @@ def planned_passes(setting: Setting) -> int:
     return plain + starts * (protocol.steps + 2)
 
 
+def first_batch_size(input_size: tuple[int, int], device: torch.device) -> int:
+    """Images per pass to begin with, for a network that takes images of this height and width."""
+    height, width = input_size
+    pixels = _PIXELS_PER_BATCH["cpu" if device.type == "cpu" else "cuda"]
+    return min(_LARGEST_BATCH, max(1, pixels // (height * width)))
+
+
 def evaluate(
     prepared: Prepared, setting: Setting, on_pass: Callable[[int], None] = lambda images: None
 ) -> Evaluation:
@@ -163,9 +170,7 @@ def _load(prepared: Prepared, setting: Setting, watch: Stopwatch) -> _Run:
     backbone = load_backbone(prepared.directory, setting.device, prepared.checkpoint)
     few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
     check_backbone(backbone, few, setting.threat)
-    height, width = backbone.input_size
-    pixels = _PIXELS_PER_BATCH["cpu" if setting.device.type == "cpu" else "cuda"]
-    batch = BatchSize(min(_LARGEST_BATCH, max(1, pixels // (height * width))))
+    batch = BatchSize(first_batch_size(backbone.input_size, setting.device))
     return _Run(backbone, setting, batch, watch)
 
 

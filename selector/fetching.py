@@ -157,8 +157,7 @@ def look_up(pinned: Pinned, rules: FetchRules) -> Wanted:
     candidate, pin = pinned.candidate, pinned.pin
     refuse_pickle(candidate, rules)
     if candidate.source == "local":
-        if candidate.checkpoint is None:
-            check_files(candidate.directory)
+        check_files(candidate.directory, candidate.checkpoint)
         return Wanted(None, 0)
     commit = _commit(candidate, pin)
     files = hub.look_up(candidate.repo_id, commit, candidate.files)

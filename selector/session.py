@@ -30,12 +30,15 @@ from selector.errors import UsageError, printable
 from selector.evaluation import Setting, planned_passes, prior_entropy
 from selector.fetching import FetchRules
 from selector.norms import Norm
+from selector.planning import Work, plan
 from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
 from selector.ranking import OBJECTIVE, choose, rank
 from selector.records import (
     Evaluation,
     LockRecord,
     Outcome,
+    Plan,
+    PlannedCandidate,
     ProtocolRecord,
     Ranking,
     Skipped,
@@ -90,6 +93,21 @@ def run(request: Request, console: Console) -> Ranking:
     with Display(console, len(candidates), planned_passes(setting)) as display:
         outcomes = display.follow(in_background(work))
     return _ranking(outcomes, setting, lock, request.seed)
+
+
+def dry_run(request: Request, console: Console) -> Plan:
+    """What :func:`run` would take, without running it.
+
+    Raises:
+        UsageError: something asked for does not exist or makes no sense.
+    """
+    candidates, setting, _ = prepare(request, console)
+    work = Work(setting, request.rules, Kept(store.default_path(), request.fresh))
+
+    def tell(row: PlannedCandidate) -> None:
+        _say(f"{row.name}: {row.reason or 'looked up'}", console)
+
+    return plan(candidates, work, tell)
 
 
 def prepare(

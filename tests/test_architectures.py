@@ -11,7 +11,7 @@ import torch
 from timm.models._registry import _model_entrypoints
 from torch import Tensor, nn
 
-from selector.architectures import flops, measurable
+from selector.architectures import Shape, measurable
 from selector.errors import CandidateError
 
 
@@ -131,15 +131,15 @@ def test_an_architecture_is_built_once(monkeypatch: pytest.MonkeyPatch, tiny: st
 
 def test_flops_counted_by_hand(tiny: str) -> None:
     # The convolution gives 4 x 5 places of 4 channels, each a sum over 3 x 3 x 3; then 4 x 5.
-    assert flops(tiny, (10, 12)) == 2 * (4 * 5 * 4 * 27 + 4 * 5)
-    assert flops(tiny, (11, 13)) == 2 * (5 * 6 * 4 * 27 + 4 * 5)
-    assert flops(tiny, (10, 12), {"width": 8}) == 2 * (4 * 5 * 8 * 27 + 8 * 5)
+    assert Shape(tiny, (10, 12)).flops() == 2 * (4 * 5 * 4 * 27 + 4 * 5)
+    assert Shape(tiny, (11, 13)).flops() == 2 * (5 * 6 * 4 * 27 + 4 * 5)
+    assert Shape(tiny, (10, 12), {"width": 8}).flops() == 2 * (4 * 5 * 8 * 27 + 8 * 5)
 
 
 def test_flops_of_a_resnet18_as_published() -> None:
     # 1.82 GMAC (torchvision's model page), its classifier of 0.5 MMAC included.
-    assert flops("resnet18", (224, 224)) == pytest.approx(2 * 1.814e9, rel=0.002)
-    assert flops("resnet18", (448, 448)) == 4 * flops("resnet18", (224, 224))
+    assert Shape("resnet18", (224, 224)).flops() == pytest.approx(2 * 1.814e9, rel=0.002)
+    assert Shape("resnet18", (448, 448)).flops() == 4 * Shape("resnet18", (224, 224)).flops()
 
 
 def test_flops_of_a_vit_include_attention_at_the_size_asked_for() -> None:
@@ -151,23 +151,23 @@ def test_flops_of_a_vit_include_attention_at_the_size_asked_for() -> None:
         attention = blocks * 2 * tokens**2 * width
         embedding = n * 3 * patch**2 * width
         expected = 2 * (linear + attention + embedding)
-        assert flops("vit_small_patch16_224", (side, side)) == expected
+        assert Shape("vit_small_patch16_224", (side, side)).flops() == expected
 
 
 def test_flops_do_not_depend_on_who_asks() -> None:
     with torch.enable_grad():
-        inside = flops("test_vit", (160, 160))
-    assert flops("test_vit", (160, 160)) == inside
-    assert flops("vit_base_patch32_clip_224", (224, 224)) > inside
+        inside = Shape("test_vit", (160, 160)).flops()
+    assert Shape("test_vit", (160, 160)).flops() == inside
+    assert Shape("vit_base_patch32_clip_224", (224, 224)).flops() > inside
 
 
 def test_flops_of_what_cannot_run_is_an_error() -> None:
     for name, arguments in (("nope\x1b", {}), ("resnet18", {"no_such": 1})):
         with pytest.raises(CandidateError, match="cannot build and run") as caught:
-            flops(name, (224, 224), arguments)
+            Shape(name, (224, 224), arguments).flops()
         assert "\x1b" not in str(caught.value)
     with pytest.raises(CandidateError, match="0x224 pixels"):
-        flops("resnet18", (0, 224))
+        Shape("resnet18", (0, 224)).flops()
 
 
 def test_nothing_is_computed_and_no_random_number_used() -> None:

@@ -196,18 +196,34 @@ def test_imports_form_no_circle() -> None:
     [
         ("selector.cli", {"selector.cli"}),
         ("selector.session", {"selector.cli"}),
-        ("selector.scheduling", {"selector.session", "selector.reports"}),
+        ("selector.scheduling", {"selector.session", "selector.planning", "selector.reports"}),
         (
             "selector.fetching",
-            {"selector.scheduling", "selector.session", "selector.reports", "selector.cli"},
+            {
+                "selector.scheduling",
+                "selector.session",
+                "selector.planning",
+                "selector.reports",
+                "selector.cli",
+            },
         ),
-        ("selector.evaluation", {"selector.scheduling", "selector.session", "selector.fetching"}),
+        ("selector.planning", {"selector.session"}),
+        (
+            "selector.evaluation",
+            {
+                "selector.scheduling",
+                "selector.session",
+                "selector.planning",
+                "selector.fetching",
+            },
+        ),
         ("selector.locking", {"selector.cli"}),
         (
             "selector.hub",
             {
                 "selector.hub",
                 "selector.fetching",
+                "selector.planning",
                 "selector.locking",
                 "selector.discovery",
                 "selector.doctor",
@@ -217,7 +233,10 @@ def test_imports_form_no_circle() -> None:
         ("selector.checkpoints", {"selector.backbones", "selector.checkpoints"}),
         ("selector.doctor", {"selector.cli", "selector.doctor"}),
         ("selector.discovery", {"selector.cli", "selector.reports", "selector.discovery"}),
-        ("selector.store", {"selector.scheduling", "selector.session", "selector.doctor"}),
+        (
+            "selector.store",
+            {"selector.scheduling", "selector.session", "selector.planning", "selector.doctor"},
+        ),
         ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
     ],
 )
@@ -240,6 +259,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.records",
         "selector.records.document",
         "selector.records.measured",
+        "selector.records.plan",
     }
 
 

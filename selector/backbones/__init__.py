@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selector.backbones.backbone import Backbone, Passes
 from selector.backbones.failures import lacks_memory, no_room
+from selector.backbones.hub_layout import read_config
 from selector.backbones.loading import check_files, load_backbone
 from selector.errors import first_line
 
@@ -15,4 +16,5 @@ __all__ = [
     "lacks_memory",
     "load_backbone",
     "no_room",
+    "read_config",
 ]

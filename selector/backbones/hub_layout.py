@@ -26,7 +26,7 @@ def load_hub_layout(directory: Path) -> Loaded:
         CandidateError: the config is none, the weights are unreadable or do not fit, or the
             preprocessing is impossible.
     """
-    config = _read_config(directory / CONFIG_FILE)
+    config = read_config(directory / CONFIG_FILE)
     network = _build(directory)
     try:
         preprocessing = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
@@ -66,7 +66,12 @@ def _build(directory: Path) -> nn.Module:
     return network
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """What config.json says, of which ``architecture`` is a name that timm knows.
+
+    Raises:
+        CandidateError: it is not one as timm writes it, or would load a part of a checkpoint.
+    """
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         architecture = config["architecture"]

@@ -107,12 +107,12 @@ def _ask(query: Query) -> Discovery:
 
 
 def _print(discovery: Discovery, *, as_json: bool) -> None:
-    from selector.reports import found, table
+    from selector.reports import WIDTH, found
 
     if as_json:
         sys.stdout.write(found.to_json(discovery))
     elif discovery.found:
-        width = None if sys.stdout.isatty() else table.WIDTH
+        width = None if sys.stdout.isatty() else WIDTH
         found.print_found(discovery, Console(width=width, highlight=False))
     if not discovery.found:
         stderr.print("[bold red]nothing found[/] that can be measured.", highlight=False)

@@ -20,9 +20,10 @@ from selector.cli.exits import (
 )
 from selector.norms import Norm, parse_eps
 from selector.protocol import Overrides, Preset
+from selector.reports import WIDTH
 
 if TYPE_CHECKING:
-    from selector.records import Ranking
+    from selector.records import Plan, Ranking
 
 DEMO_TASK, DEMO_SIZE = "builtin:digits", 32
 DEMO_NOTICE = """\
@@ -93,47 +94,54 @@ def rank(
             help="Also load .bin, .pt, .pth and .ckpt files; no code that they hold is run.",
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print what it would take, in bytes, passes and time, and stop."
+        ),
+    ] = False,
 ) -> None:
     """Rank candidates by estimated robust accuracy after transfer to a task."""
     if offline:
         options.go_offline()
     demo = task is None and registry is None and not model
     with exit_codes():
+        from selector import session
         from selector.fetching import FetchRules
         from selector.reports import document
-        from selector.session import Request, run
 
         if output is not None:
             document.check_writable(output)
         if demo:
             stderr.print(DEMO_NOTICE, highlight=False, soft_wrap=True)
-        ranking = run(
-            Request(
-                task=task or DEMO_TASK,
-                task_options=options.task_options(
-                    image_column, label_column, train_split, validation_split, test_split
-                ),
-                registry=registry,
-                models=tuple(model or ()),
-                selection=options.selection(only, tag, license, max_params),
-                locked=locked,
-                rules=FetchRules(allow_pickle),
-                demo=demo,
-                norm=norm,
-                eps=parse_eps(eps if eps is not None else DEFAULT_EPS[norm]),
-                image_size=image_size or (DEMO_SIZE if task is None else DEFAULT_SIZE),
-                preset=preset,
-                overrides=Overrides(attack, restarts, steps, train_images, test_images),
-                device=device,
-                seed=seed,
-                fresh=fresh,
+        request = session.Request(
+            task=task or DEMO_TASK,
+            task_options=options.task_options(
+                image_column, label_column, train_split, validation_split, test_split
             ),
-            stderr,
+            registry=registry,
+            models=tuple(model or ()),
+            selection=options.selection(only, tag, license, max_params),
+            locked=locked,
+            rules=FetchRules(allow_pickle),
+            demo=demo,
+            norm=norm,
+            eps=parse_eps(eps if eps is not None else DEFAULT_EPS[norm]),
+            image_size=image_size or (DEMO_SIZE if task is None else DEFAULT_SIZE),
+            preset=preset,
+            overrides=Overrides(attack, restarts, steps, train_images, test_images),
+            device=device,
+            seed=seed,
+            fresh=fresh,
         )
+        if dry_run:
+            raise typer.Exit(_plan(session.dry_run(request, stderr), output, as_json=json))
+        ranking = session.run(request, stderr)
         if output is not None:
             document.write_atomically(output, document.to_json(ranking))
     _print(ranking, as_json=json)
-    raise typer.Exit(_exit_code(ranking))
+    retryable = [skipped.retryable for skipped in ranking.skipped]
+    raise typer.Exit(_exit_code(len(ranking.ranking), retryable))
 
 
 def _print(ranking: Ranking, *, as_json: bool) -> None:
@@ -142,13 +150,31 @@ def _print(ranking: Ranking, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(document.to_json(ranking))
         return
+    table.print_table(ranking, _stdout())
+
+
+def _plan(plan: Plan, output: Path | None, *, as_json: bool) -> int:
+    """Print what a run would take; returns the exit code."""
+    from selector.reports.document import to_json, write_atomically
+    from selector.reports.plan import print_plan
+
+    if output is not None:
+        write_atomically(output, to_json(plan))
+    if as_json:
+        sys.stdout.write(to_json(plan))
+    else:
+        print_plan(plan, _stdout())
+    failed = [one for one in plan.candidates if one.code]
+    return _exit_code(len(plan.candidates) - len(failed), [one.retryable for one in failed])
+
+
+def _stdout() -> Console:
     # Piped, a table keeps its width instead of shrinking to rich's default of 80.
-    width = None if sys.stdout.isatty() else table.WIDTH
-    table.print_table(ranking, Console(width=width, highlight=False))
+    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
 
 
-def _exit_code(ranking: Ranking) -> int:
-    if not ranking.ranking:
-        retryable = any(skipped.retryable for skipped in ranking.skipped)
-        return EXIT_TRY_AGAIN if retryable else EXIT_NONE_RANKED
-    return EXIT_SOME_FAILED if ranking.skipped else EXIT_OK
+def _exit_code(good: int, retryable: list[bool]) -> int:
+    """From the candidates that could be ranked, and whether each other one may be another time."""
+    if not good:
+        return EXIT_TRY_AGAIN if any(retryable) else EXIT_NONE_RANKED
+    return EXIT_SOME_FAILED if retryable else EXIT_OK

@@ -36,6 +36,7 @@ from selector.records.measured import (
     Sensitivity,
     Skipped,
 )
+from selector.records.plan import Plan, PlannedCandidate
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -53,6 +54,8 @@ __all__ = [
     "LockRecord",
     "Outcome",
     "PerImage",
+    "Plan",
+    "PlannedCandidate",
     "ProtocolRecord",
     "Provenance",
     "RankedEvaluation",

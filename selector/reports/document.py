@@ -12,14 +12,14 @@ from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
 from selector.errors import UsageError
-from selector.records import Ranking
+from selector.records import Ranking, Record
 
 SCHEMAS: dict[str, type[BaseModel]] = {"ranking": Ranking, "registry": Registry, "lock": Lock}
 
 
-def to_json(ranking: Ranking) -> str:
+def to_json(document: Record) -> str:
     """The document, one trailing newline included; it holds no NaN and no infinity."""
-    return ranking.model_dump_json(indent=2) + "\n"
+    return document.model_dump_json(indent=2) + "\n"
 
 
 def json_schema(document: type[BaseModel] = Ranking) -> str:

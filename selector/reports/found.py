@@ -12,7 +12,7 @@ from rich.text import Text
 
 from selector import __version__
 from selector.errors import printable
-from selector.reports.table import WIDTH
+from selector.reports import WIDTH
 
 if TYPE_CHECKING:
     from datetime import datetime

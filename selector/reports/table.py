@@ -13,8 +13,8 @@ from selector.errors import printable
 from selector.norms import format_threat
 from selector.ranking import tier
 from selector.records import Estimate, RankedEvaluation, Ranking, Skipped
+from selector.reports import WIDTH
 
-WIDTH = 100
 LISTED = 4
 
 

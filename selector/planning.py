@@ -1,0 +1,158 @@
+"""What a run would take, without running it: bytes to fetch, passes, and about how long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from selector import hub
+from selector.architectures import Shape
+from selector.backbones import Backbone, read_config
+from selector.candidates import CONFIG_FILE, Candidate, Pinned
+from selector.errors import CandidateError, HubUnavailable
+from selector.evaluation import Setting, first_batch_size, planned_passes
+from selector.fetching import FetchRules, look_up, prepare
+from selector.records import Plan, PlannedCandidate
+from selector.scheduling import Kept, measurement_key
+from selector.store import Store
+
+# Images are timed in a batch of about so many operations, so that timing takes seconds.
+_OPERATIONS = {"cpu": 40e9, "cuda": 4e12}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do, and where its results would be kept.
+
+    Attributes:
+        setting: task, threat, protocol, device.
+        rules: what may be fetched.
+        kept: where earlier results are.
+    """
+
+    setting: Setting
+    rules: FetchRules
+    kept: Kept
+
+
+def plan(
+    candidates: Sequence[Pinned], work: Work, tell: Callable[[PlannedCandidate], None]
+) -> Plan:
+    """What every candidate would take; ``tell`` hears of each.
+
+    Weights are not fetched. Of candidates in timm's layout config.json is, to know the network,
+    whose passes are then timed with weights of no meaning.
+    """
+    store = None if work.kept.fresh else Store(work.kept.path)
+    timer = Timer(work.setting.task.image_size, work.setting.device)
+    rows = []
+    for pinned in candidates:
+        row = _one(pinned, work, store, timer)
+        tell(row)
+        rows.append(row)
+    if store is not None:
+        store.close()
+    return Plan(candidates=tuple(rows))
+
+
+def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> PlannedCandidate:
+    candidate, setting = pinned.candidate, work.setting
+    try:
+        wanted = look_up(pinned, work.rules)
+        if wanted.bytes == 0 and store is not None:
+            prepared = prepare(pinned, wanted.commit, lambda count: None)
+            if store.get(measurement_key(candidate, prepared, setting)) is not None:
+                return PlannedCandidate(name=candidate.name, model=candidate.model, kept=True)
+        each = timer.seconds_per_pass(_shape(candidate, wanted.commit))
+    except CandidateError as error:
+        return PlannedCandidate(
+            name=candidate.name,
+            model=candidate.model,
+            code=error.code,
+            reason=f"{error.message} {error.hint}".rstrip(),
+            retryable=isinstance(error, HubUnavailable),
+        )
+    passes = planned_passes(setting)
+    return PlannedCandidate(
+        name=candidate.name,
+        model=candidate.model,
+        bytes_to_fetch=wanted.bytes,
+        passes=passes,
+        estimated_seconds=passes * each,
+    )
+
+
+def _shape(candidate: Candidate, commit: str | None) -> Shape:
+    """The network of a candidate, from its entry or its config.json."""
+    if candidate.checkpoint is not None:
+        side = candidate.checkpoint.input_size
+        arguments = candidate.checkpoint.model_args
+        return Shape(candidate.checkpoint.architecture, (side, side), arguments)
+    if commit is None:
+        directory = candidate.directory
+    else:
+        directory = hub.fetch(candidate.repo_id, commit, (CONFIG_FILE,)).directory
+    config = read_config(directory / CONFIG_FILE)
+    size = config.get("pretrained_cfg", config).get("input_size")
+    if not (isinstance(size, list) and len(size) == 3 and all(type(n) is int for n in size)):
+        raise CandidateError(
+            "bad_preprocessing",
+            f"pretrained_cfg of {CONFIG_FILE} must say its input_size, found {size!r}.",
+        )
+    return Shape(config["architecture"], (size[1], size[2]), config.get("model_args") or {})
+
+
+class Timer:
+    """Times images through networks; each of them once."""
+
+    def __init__(self, image_size: int, device: torch.device) -> None:
+        self._image_size, self._device = image_size, device
+        self._known: dict[str, float] = {}
+
+    def seconds_per_pass(self, shape: Shape) -> float:
+        """Seconds that one image takes forward and backward, measured.
+
+        Raises:
+            CandidateError: the network cannot be built or run.
+        """
+        key = repr(shape)
+        if key not in self._known:
+            self._known[key] = self._time(shape)
+        return self._known[key]
+
+    def _time(self, shape: Shape) -> float:
+        device = self._device
+        at_once = int(_OPERATIONS["cpu" if device.type == "cpu" else "cuda"] / shape.flops())
+        count = min(first_batch_size(shape.input_size, device), max(1, at_once))
+        backbone = _blank(shape, device)
+        size = (count, 3, self._image_size, self._image_size)
+        x = torch.full(size, 0.5, device=device, requires_grad=True)
+        seconds = []
+        for _ in range(2):  # the first pass sets things up
+            began = time.perf_counter()
+            torch.autograd.grad(backbone(x).square().sum(), x)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - began)
+        return min(seconds) / count
+
+
+def _blank(shape: Shape, device: torch.device) -> Backbone:
+    """The backbone with weights of no meaning: time does not depend on their values."""
+    network = shape.build().to_empty(device=device)
+    for tensor in network.state_dict().values():
+        # Integers are indices, of which 0 is always one; 1 is a variance that does not vanish.
+        tensor.fill_(0.01 if tensor.is_floating_point() else 0)
+    backbone = Backbone(
+        network,
+        architecture=shape.architecture,
+        license=None,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        input_size=shape.input_size,
+        interpolation="bicubic",
+    )
+    return backbone.to(device).to(memory_format=torch.channels_last)

@@ -1,0 +1,32 @@
+"""Records of what a run would take: ``selector rank --dry-run``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selector.records.measured import Record
+
+
+class PlannedCandidate(Record):
+    """One candidate, before it is measured."""
+
+    name: str
+    model: str
+    kept: Annotated[bool, Field(description="an earlier run has measured exactly this")] = False
+    bytes_to_fetch: Annotated[int, Field(ge=0, description="not on this machine yet")] = 0
+    passes: Annotated[int, Field(ge=0, description="images forward, most of them backward too")] = 0
+    estimated_seconds: Annotated[
+        float, Field(ge=0, description="of the passes, from a short timing; fetching not included")
+    ] = 0.0
+    code: Annotated[str, Field(description="why it cannot be measured; empty if it can")] = ""
+    reason: str = ""
+    retryable: bool = False
+
+
+class Plan(Record):
+    """The result of ``selector rank --dry-run``."""
+
+    schema_version: Literal["1.0"] = "1.0"
+    candidates: tuple[PlannedCandidate, ...]
