@@ -143,7 +143,7 @@ class Timer:
 def _blank(shape: Shape, device: torch.device) -> Backbone:
     """The backbone with weights of no meaning: time does not depend on their values."""
     network = shape.build().to_empty(device=device)
-    for tensor in network.state_dict().values():
+    for tensor in (*network.parameters(), *network.buffers()):
         # Integers are indices, of which 0 is always one; 1 is a variance that does not vanish.
         tensor.fill_(0.01 if tensor.is_floating_point() else 0)
     backbone = Backbone(
