@@ -158,7 +158,8 @@ def test_flops_do_not_depend_on_who_asks() -> None:
     with torch.enable_grad():
         inside = Shape("test_vit", (160, 160)).flops()
     assert Shape("test_vit", (160, 160)).flops() == inside
-    assert Shape("vit_base_patch32_clip_224", (224, 224)).flops() > inside
+    # Its pooling attends with a parameter, on which counting stumbles unless it is frozen.
+    assert Shape("vit_base_patch16_siglip_224", (224, 224)).flops() > inside
 
 
 def test_flops_of_what_cannot_run_is_an_error() -> None:

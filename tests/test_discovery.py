@@ -112,7 +112,7 @@ FILTERS = [
     (Query(min_downloads=5), {"downloads": 5}, {"downloads": 4}, "downloads"),
     (
         Query(since=datetime(2025, 1, 21, tzinfo=UTC)),
-        {},
+        {"lastModified": "2025-01-21T00:00:00.000Z"},
         {"lastModified": "2025-01-20T23:59:59.000Z"},
         "since",
     ),

@@ -388,7 +388,7 @@ def test_unknown_is_said_as_unknown(monkeypatch: pytest.MonkeyPatch, shell: str)
     assert "`selector`" in check.way_out
 
 
-@pytest.mark.parametrize("rc", ["exit 0\n", "exec true\n"])
+@pytest.mark.parametrize("rc", ["exit 0\n", "echo welcome; exit 0\n", "exec true\n"])
 def test_a_start_up_that_ends_the_shell(
     home: Path, monkeypatch: pytest.MonkeyPatch, rc: str
 ) -> None:
