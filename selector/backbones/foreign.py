@@ -136,7 +136,7 @@ def _fingerprint(tensor: Tensor) -> _Fingerprint:
     The sums wrap around, and two different weights that agree in both are not to be expected.
     """
     first, second = torch.zeros(2, dtype=torch.int64)
-    for part in tensor.flatten().split(_PART):
+    for part in torch.split(tensor.flatten(), _PART):
         bits = part.float().view(torch.int32).long()
         first, second = first + bits.sum(), second + (bits * bits).sum()
     return tensor.numel(), int(first), int(second)
