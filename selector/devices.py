@@ -7,7 +7,7 @@ import platform
 
 import torch
 
-from selector.errors import UsageError
+from selector.errors import CandidateError, UsageError
 from selector.records import DeviceRecord
 
 # Numbers of malloc.h: one arena for all threads, no block mapped on its own, nothing given back.
@@ -55,3 +55,23 @@ def describe_device(device: torch.device) -> DeviceRecord:
     if device.type == "cuda":
         return DeviceRecord(type="cuda", name=torch.cuda.get_device_name(device))
     return DeviceRecord(type=device.type, name=platform.processor() or platform.machine())
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an exception says that there is no memory left.
+
+    For the memory of the machine itself torch has no type of its own, only these texts.
+    """
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(said in str(error) for said in ("can't allocate memory", "DefaultCPUAllocator"))
+    )
+
+
+def no_room() -> CandidateError:
+    """The failure of a network that this machine or device has no memory for."""
+    return CandidateError(
+        "out_of_memory",
+        "the network does not fit into the memory of this machine.",
+        hint="Use another machine or --device, or leave it out.",
+    )

@@ -23,6 +23,9 @@ from transformers.models.vit.modeling_vit import ViTModel
 from selector.backbones import load_backbone
 from selector.candidates import Checkpoint
 from selector.errors import CandidateError
+from selector.norms import NORMS, Norm
+from selector.preflight import check_backbone
+from selector.threat import ThreatModel
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.48, 0.45, 0.40), (0.26, 0.25, 0.27)
@@ -263,6 +266,14 @@ def test_timms_own_names_are_taken_as_they_are(tmp_path: Path) -> None:
     assert backbone.pretrained_license is None
     assert "state_dict" not in backbone.network.pretrained_cfg
     assert not any(p.requires_grad for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_it_can_be_measured(tmp_path: Path, norm: Norm) -> None:
+    write(tmp_path, vit_weights())
+    backbone = load_backbone(tmp_path, CPU, checkpoint(**VIT))
+    canonical = nn.functional.interpolate(images(), size=(48, 48), mode="bilinear")
+    check_backbone(backbone, canonical, ThreatModel(norm, 0.02))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -436,6 +436,12 @@ def test_other_files(marker: Path, data: bytes) -> None:
     assert refused(path, marker).code == "unreadable_weights"
 
 
+def test_a_file_that_asks_for_more_memory_than_there_is(marker: Path) -> None:
+    path = marker.parents[1] / "w.ckpt"
+    as_legacy(b"(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI99999999999999999\nNtQ.", path)
+    assert refused(path, marker).code == "out_of_memory"
+
+
 # --- what the entry chooses ----------------------------------------------------------------------
 
 
