@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from selector.errors import UsageError
+from selector.errors import CandidateError, UsageError
 from selector.records import DeviceRecord
 
 # Numbers of malloc.h: one arena for all threads, no block mapped on its own, nothing given back.
@@ -70,3 +70,23 @@ def full_precision() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = cudnn
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an exception says that there is no memory left.
+
+    For the memory of the machine itself torch has no type of its own, only these texts.
+    """
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(said in str(error) for said in ("can't allocate memory", "DefaultCPUAllocator"))
+    )
+
+
+def no_room() -> CandidateError:
+    """The failure of a network that this machine or device has no memory for."""
+    return CandidateError(
+        "out_of_memory",
+        "the network does not fit into the memory of this machine.",
+        hint="Use another machine or --device, or leave it out.",
+    )

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from selector.backbones import Backbone, first_line, lacks_memory, no_room
+from selector.backbones import Backbone, first_line
+from selector.devices import lacks_memory, no_room
 from selector.errors import CandidateError
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel

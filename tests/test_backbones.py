@@ -484,6 +484,40 @@ def test_a_network_of_one_channel(tmp_path: Path) -> None:
     assert "3 channels, found 1" in error.message
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError("planted"), "out_of_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory"),
+        (RuntimeError("planted"), "cannot_load"),
+    ],
+    ids=str,
+)
+def test_a_network_that_cannot_be_built(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    assert refused(folder).code == code
+
+
+def test_an_encoder_without_pooling(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Those of timm have neither a classifier nor a way to reset one.
+    monkeypatch.delattr(timm.models.resnet.ResNet, "reset_classifier")
+    error = refused(folder)
+    assert error.code == "no_pooled_features"
+    assert "ResNet" in error.message
+
+
+def test_what_files_say_is_shown_without_control_characters(folder: Path) -> None:
+    with_config(folder, lambda config: config.update(architecture="\x1b[31mnet\n"))
+    assert refused(folder).message.isprintable()
+    (folder / "model.safetensors").rename(folder / "\x1b[31m.bin")
+    assert refused(folder).message.isprintable()
+
+
 # --- what is measured ----------------------------------------------------------------------------
 
 

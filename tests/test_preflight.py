@@ -207,6 +207,33 @@ def test_lack_of_memory_is_not_the_candidates_failure(error: Exception):
         check_backbone(backbone(Hungry()), images(), ThreatModel("linf", 8 / 255))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.",
+    ],
+)
+def test_lack_of_the_machines_own_memory_is_called_so(text: str):
+    class Hungry(Good):
+        def forward_features(self, x: Tensor) -> Tensor:
+            raise RuntimeError(text)
+
+    error = failure(backbone(Hungry()))
+    assert error.code == "out_of_memory"
+    assert error.hint
+
+
+def test_the_allocators_own_words_are_understood():
+    class Hungry(Good):
+        def forward_features(self, x: Tensor) -> Tensor:
+            return super().forward_features(
+                x.expand(len(x), 3, 8, 8).repeat(1, 1, 1 << 24, 1 << 24)
+            )
+
+    assert failure(backbone(Hungry())).code == "out_of_memory"
+
+
 def test_a_network_that_fails_only_when_differentiated_is_a_failed_candidate():
     class ThroughNumpy(Good):
         def forward_features(self, x: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from selector.backbones.backbone import Backbone, Passes
-from selector.backbones.failures import lacks_memory, no_room
 from selector.backbones.hub_layout import read_config
 from selector.backbones.loading import check_files, load_backbone
 from selector.errors import first_line
@@ -13,8 +12,6 @@ __all__ = [
     "Passes",
     "check_files",
     "first_line",
-    "lacks_memory",
     "load_backbone",
-    "no_room",
     "read_config",
 ]

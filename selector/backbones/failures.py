@@ -32,23 +32,3 @@ def loading_error(error: Exception) -> CandidateError:
     return CandidateError(
         "cannot_load", f"timm cannot build it: {type(error).__name__}: {first_line(error)}."
     )
-
-
-def lacks_memory(error: Exception) -> bool:
-    """Whether an exception says that there is no memory left.
-
-    For the memory of the machine itself torch has no type of its own, only these texts.
-    """
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(said in str(error) for said in ("can't allocate memory", "DefaultCPUAllocator"))
-    )
-
-
-def no_room() -> CandidateError:
-    """The failure of a network that this machine or device has no memory for."""
-    return CandidateError(
-        "out_of_memory",
-        "the network does not fit into the memory of this machine.",
-        hint="Use another machine or --device, or leave it out.",
-    )

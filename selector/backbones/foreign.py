@@ -9,10 +9,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from selector.backbones.failures import lacks_memory, loading_error, no_room
+from selector.backbones.failures import loading_error
 from selector.backbones.network import LOOSE_ARGUMENTS, Loaded, check_architecture
 from selector.candidates import Checkpoint
 from selector.checkpoints import read_weights
+from selector.devices import lacks_memory, no_room
 from selector.errors import CandidateError
 
 # What the entry says elsewhere, or what would read other weights.

@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
-from selector.backbones.failures import lacks_memory, loading_error, no_room
+from selector.backbones.failures import loading_error
 from selector.backbones.network import LOOSE_ARGUMENTS, Loaded, check_architecture
 from selector.candidates import CONFIG_FILE, WEIGHTS_FILE
+from selector.devices import lacks_memory, no_room
 from selector.errors import CandidateError, first_line, shorten
 
 

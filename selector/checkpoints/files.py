@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from selector.checkpoints import unpickling
+from selector.devices import lacks_memory, no_room
 from selector.errors import CandidateError, first_line
 
 
@@ -47,9 +48,11 @@ def read_pickle(path: Path) -> object:
         try:
             _refuse_archives(path)
             return _load(path)
-        except (MemoryError, CandidateError):
+        except CandidateError:
             raise
         except Exception as error:
+            if lacks_memory(error):
+                raise no_room() from error
             raise CandidateError(
                 "unreadable_weights",
                 f"{path.name} is not a readable file of torch.save: {first_line(error)}.",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from selector.candidates.entry import Format
-from selector.errors import CandidateError, printable
+from selector.errors import CandidateError, shorten
 
 Weights = dict[str, Tensor]
 
@@ -103,24 +103,32 @@ TO_TIMM: dict[Format, Callable[[Weights], Weights]] = {
 def _only_with(weights: Weights, prefix: str) -> Weights:
     kept = {name: tensor for name, tensor in weights.items() if name.startswith(prefix)}
     if not kept:
-        found = ", ".join(printable(name) for name in list(weights)[:5])
-        raise CandidateError(
-            "keys_mismatch",
-            f"the weights of this format are called {prefix}..., found {found}.",
-            hint="The entry's format or key_prefix does not fit this file.",
-        )
+        raise _other_names(list(weights))
     return kept
 
 
 def _renamed(weights: Weights, names: _Names) -> Weights:
-    renamed = {}
-    for name, tensor in weights.items():
-        if name.startswith(names.dropped):
+    renamed, unknown = {}, []
+    for theirs, tensor in weights.items():
+        if theirs.startswith(names.dropped):
             continue
-        for theirs, ours in names.parts.items():
-            name = name.replace(theirs, ours)
-        renamed[name] = tensor
+        ours = theirs
+        for part, replacement in names.parts.items():
+            ours = ours.replace(part, replacement)
+        if ours == theirs:
+            unknown.append(theirs)
+        renamed[ours] = tensor
+    if unknown:
+        raise _other_names(unknown)
     return renamed
+
+
+def _other_names(names: list[str]) -> CandidateError:
+    return CandidateError(
+        "keys_mismatch",
+        f"weights must have the names of their format, found {shorten(', '.join(names[:5]))}.",
+        hint="The entry's format or key_prefix does not fit this file.",
+    )
 
 
 def _joined(weights: Weights) -> Weights:
