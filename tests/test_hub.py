@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from fakehub import fixtures
 from fakehub.server import SIGNATURE, FakeHub, git_sha1, sha256
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session
 from huggingface_hub.errors import XetDownloadError
 
 from selector import hub
@@ -132,8 +132,21 @@ def test_token_reaches_the_hub_and_not_the_storage(
     commit = fake_hub.add(REPO, FILES, gated=True, private=True)
     hub.fetch(REPO, hub.resolve(REPO, None))
     assert hub.resolve(REPO, None) == commit
-    assert all(request.authorized for request in fake_hub.asked("info", "head", "file"))
+    about = [request for request in fake_hub.asked("info", "head", "file") if REPO in request.path]
+    assert about
+    assert all(request.authorized for request in about)
     assert [request.authorized for request in fake_hub.asked("cdn")] == [False]
+
+
+def test_token_is_sent_to_no_other_address(fake_hub: FakeHub, commit: str) -> None:
+    hub.resolve(REPO, None)  # sets the client up
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    for url in (fake_hub.url, fake_hub.storage_url):
+        get_session().get(f"{url}/anything", headers=headers)
+    to_hub, to_storage = fake_hub.requests[-2:]
+    assert to_hub.authorized
+    assert to_storage.step == "cdn"
+    assert not to_storage.authorized
 
 
 def test_two_processes_download_once(fake_hub: FakeHub, hub_cache: Path, commit: str) -> None:

@@ -58,7 +58,14 @@ class Checkpoint(Entry):
             " .pt, .pth, .ckpt), which needs --allow-pickle"
         ),
     ]
-    architecture: Annotated[str, Field(min_length=1, description="the architecture's name in timm")]
+    architecture: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="the architecture's name in timm; image towers that began as OpenAI's CLIP"
+            " need one with quickgelu, which their weights do not show",
+        ),
+    ]
     num_classes: Annotated[
         int, Field(ge=0, description="outputs of the checkpoint's own head; 0 if it has none")
     ]

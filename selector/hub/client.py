@@ -153,7 +153,7 @@ def _prepare() -> None:
             return
         set_client_factory(
             lambda: httpx2.Client(
-                event_hooks={"request": [hf_request_event_hook, _limit_time]},
+                event_hooks={"request": [hf_request_event_hook, _limit_time, _keep_token]},
                 follow_redirects=True,
                 timeout=None,
             )
@@ -174,6 +174,13 @@ def _limit_time(request: httpx2.Request) -> None:
     request.extensions["timeout"] = {
         kind: longest if limit is None else min(limit, longest) for kind, limit in limits.items()
     }
+
+
+def _keep_token(request: httpx2.Request) -> None:
+    """Send the token to the Hub alone, whatever address a page of a list gives as the next."""
+    hub, asked = httpx2.URL(constants.ENDPOINT), request.url
+    if (asked.scheme, asked.host, asked.port) != (hub.scheme, hub.host, hub.port):
+        request.headers.pop("Authorization", None)
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
