@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,17 +13,7 @@ from rich.console import Console
 
 from selector import __version__, store
 from selector.attacks import ATTACKS
-from selector.candidates import (
-    Candidate,
-    Pinned,
-    builtin_zoo,
-    default_registry,
-    lock_path,
-    pin,
-    read_lock,
-    read_registry,
-    require_pins,
-)
+from selector.candidates import Chosen
 from selector.devices import choose_device, describe_device, keep_freed_memory
 from selector.errors import UsageError, printable
 from selector.evaluation import Setting, planned_passes, prior_entropy
@@ -47,7 +36,6 @@ from selector.records import (
 )
 from selector.reports.progress import Display
 from selector.scheduling import Event, Kept, evaluate_all, in_background
-from selector.selection import Selection, named, select
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
 from selector.tasks.options import TaskOptions
@@ -62,12 +50,8 @@ class Request:
 
     task: str
     task_options: TaskOptions
-    registry: Path | None
-    models: tuple[str, ...]
-    selection: Selection
-    locked: bool
-    rules: FetchRules
-    demo: bool
+    chosen: Chosen
+    allow_pickle: bool
     norm: Norm
     eps: float
     image_size: int
@@ -84,15 +68,15 @@ def run(request: Request, console: Console) -> Ranking:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
-    candidates, setting, lock = prepare(request, console)
+    candidates, setting = request.chosen.candidates, prepare(request, console)
 
     def work(emit: Callable[[Event], None]) -> None:
         kept = Kept(store.default_path(), request.fresh)
-        evaluate_all(candidates, setting, kept, request.rules, emit)
+        evaluate_all(candidates, setting, kept, FetchRules(request.allow_pickle), emit)
 
     with Display(console, len(candidates), planned_passes(setting)) as display:
         outcomes = display.follow(in_background(work))
-    return _ranking(outcomes, setting, lock, request.seed)
+    return _ranking(outcomes, setting, request)
 
 
 def dry_run(request: Request, console: Console) -> Plan:
@@ -101,26 +85,22 @@ def dry_run(request: Request, console: Console) -> Plan:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
-    candidates, setting, _ = prepare(request, console)
-    work = Work(setting, request.rules, Kept(store.default_path(), request.fresh))
+    kept = Kept(store.default_path(), request.fresh)
+    work = Work(prepare(request, console), FetchRules(request.allow_pickle), kept)
 
     def tell(row: PlannedCandidate) -> None:
         _say(f"{row.name}: {row.reason or 'looked up'}", console)
 
-    return plan(candidates, work, tell)
+    return plan(request.chosen.candidates, work, tell)
 
 
-def prepare(
-    request: Request, console: Console
-) -> tuple[tuple[Pinned, ...], Setting, LockRecord | None]:
-    """Choose candidates, and load what is the same for all of them.
+def prepare(request: Request, console: Console) -> Setting:
+    """Load what is the same for all candidates.
 
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
     threat = ThreatModel(request.norm, request.eps)
-    chosen = select(_candidates(request), request.selection)
-    candidates, lock = _pinned(request, chosen, console)
     if request.overrides.attack not in ATTACKS:
         raise UsageError(
             f"--attack must be one of {', '.join(ATTACKS)}, found {request.overrides.attack!r}."
@@ -137,35 +117,7 @@ def prepare(
         options=request.task_options,
     )
     _report_unreadable(task, console)
-    return candidates, Setting(task, threat, protocol, device), lock
-
-
-def _candidates(request: Request) -> tuple[Candidate, ...]:
-    chosen = named(request.models, request.registry)
-    if chosen:
-        return chosen
-    return builtin_zoo() if request.demo else read_registry(default_registry())
-
-
-def _pinned(
-    request: Request, candidates: tuple[Candidate, ...], console: Console
-) -> tuple[tuple[Pinned, ...], LockRecord | None]:
-    """What the lock says of every candidate, if there is one; with --locked there has to be."""
-    path = lock_path(request.registry or default_registry())
-    if not request.locked and (request.demo or not path.exists()):
-        return tuple(map(Pinned, candidates)), None
-    if not path.exists():
-        raise UsageError(
-            f"--locked needs the lock file {path}, found none.",
-            hint="`selector lock` with the same --registry writes it.",
-        )
-    pinned = pin(candidates, read_lock(path), path)
-    if request.locked:
-        require_pins(pinned, path)
-    names = tuple(one.candidate.name for one in pinned if one.pin is not None)
-    _say(f"{len(names)} of {len(pinned)} candidates are pinned by {path}", console)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return pinned, LockRecord(file=str(path), sha256=digest, pinned=names)
+    return Setting(task, threat, protocol, device)
 
 
 def _say(text: str, console: Console) -> None:
@@ -178,10 +130,8 @@ def _report_unreadable(task: Task, console: Console) -> None:
         _say(f"{len(task.unreadable)} images cannot be read and are left out: {names}", console)
 
 
-def _ranking(
-    outcomes: list[Outcome], setting: Setting, lock: LockRecord | None, seed: int
-) -> Ranking:
-    ranked = rank([o for o in outcomes if isinstance(o, Evaluation)], seed=seed)
+def _ranking(outcomes: list[Outcome], setting: Setting, request: Request) -> Ranking:
+    ranked = rank([o for o in outcomes if isinstance(o, Evaluation)], seed=request.seed)
     task, threat, protocol = setting.task, setting.threat, setting.protocol
     return Ranking(
         selector_version=__version__,
@@ -213,9 +163,15 @@ def _ranking(
         ),
         device=describe_device(setting.device),
         versions={name: version(name) for name in _LIBRARIES},
-        lock=lock,
+        lock=_lock_record(request.chosen),
         objective=OBJECTIVE,
         choice=choose(ranked, str(threat)),
         ranking=ranked,
         skipped=tuple(o for o in outcomes if isinstance(o, Skipped)),
     )
+
+
+def _lock_record(chosen: Chosen) -> LockRecord | None:
+    if chosen.lock is None:
+        return None
+    return LockRecord(file=str(chosen.lock), sha256=chosen.lock_sha256, pinned=chosen.pinned)

@@ -12,6 +12,7 @@ from selector.candidates.entry import (
     Pretraining,
 )
 from selector.candidates.lock import (
+    Chosen,
     Lock,
     LockedFile,
     Pin,
@@ -20,6 +21,7 @@ from selector.candidates.lock import (
     lock_yaml,
     model_in,
     pin,
+    pin_all,
     read_lock,
     require_pins,
 )
@@ -41,6 +43,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "Candidate",
     "Checkpoint",
+    "Chosen",
     "Format",
     "Lock",
     "LockedFile",
@@ -56,6 +59,7 @@ __all__ = [
     "lock_yaml",
     "model_in",
     "pin",
+    "pin_all",
     "read_lock",
     "read_registry",
     "require_pins",

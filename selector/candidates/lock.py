@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,26 @@ class Pinned:
     pin: Pin | None = None
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The candidates of a run.
+
+    Attributes:
+        candidates: in the order in which they are measured.
+        lock: the lock file that was honoured; None: there is none.
+        lock_sha256: of its content; empty without one.
+    """
+
+    candidates: tuple[Pinned, ...]
+    lock: Path | None = None
+    lock_sha256: str = ""
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """Names of the candidates that the lock has."""
+        return tuple(one.candidate.name for one in self.candidates if one.pin is not None)
+
+
 def lock_path(registry: Path) -> Path:
     """Where the lock of a registry lies: beside it, ``zoo.yaml`` and ``zoo.lock.yaml``.
 
@@ -90,6 +111,31 @@ def pin(candidates: Iterable[Candidate], lock: Lock, path: Path) -> tuple[Pinned
         Pinned(candidate, pins.get((model_in(candidate, path), *candidate.files)))
         for candidate in candidates
     )
+
+
+def pin_all(candidates: Iterable[Candidate], registry: Path, *, locked: bool) -> Chosen:
+    """Pin candidates by the lock of a registry, if there is one.
+
+    Args:
+        candidates: those of a run.
+        registry: beside which the lock lies.
+        locked: there must be a lock, and every candidate in it.
+
+    Raises:
+        UsageError: the lock is none, or lacks what ``locked`` asks for.
+    """
+    path = lock_path(registry)
+    if path.exists():
+        chosen = pin(candidates, read_lock(path), path)
+        if locked:
+            require_pins(chosen, path)
+        return Chosen(chosen, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    if locked:
+        raise UsageError(
+            f"--locked needs the lock file {path}, found none.",
+            hint="`selector lock` with the same --registry writes it.",
+        )
+    return Chosen(tuple(map(Pinned, candidates)))
 
 
 def require_pins(candidates: Sequence[Pinned], path: Path) -> None:

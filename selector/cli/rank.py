@@ -18,12 +18,15 @@ from selector.cli.exits import (
     exit_codes,
     stderr,
 )
+from selector.errors import UsageError, printable
 from selector.norms import Norm, parse_eps
 from selector.protocol import Overrides, Preset
 from selector.reports import WIDTH
 
 if TYPE_CHECKING:
+    from selector.candidates import Chosen
     from selector.records import Plan, Ranking
+    from selector.selection import Selection
 
 DEMO_TASK, DEMO_SIZE = "builtin:digits", 32
 DEMO_NOTICE = """\
@@ -106,30 +109,31 @@ def rank(
         options.go_offline()
     demo = task is None and registry is None and not model
     with exit_codes():
-        from selector import session
-        from selector.fetching import FetchRules
         from selector.reports import document
 
+        # What is wrong with the arguments is said before the heavy libraries are waited for.
         if output is not None:
             document.check_writable(output)
+        threat_size = parse_eps(eps if eps is not None else DEFAULT_EPS[norm])
+        overrides = Overrides(attack, restarts, steps, train_images, test_images)
+        selection = options.selection(only, tag, license, max_params)
+        chosen = _choose(tuple(model or ()), registry, selection, demo=demo, locked=locked)
         if demo:
             stderr.print(DEMO_NOTICE, highlight=False, soft_wrap=True)
+        from selector import session
+
         request = session.Request(
             task=task or DEMO_TASK,
             task_options=options.task_options(
                 image_column, label_column, train_split, validation_split, test_split
             ),
-            registry=registry,
-            models=tuple(model or ()),
-            selection=options.selection(only, tag, license, max_params),
-            locked=locked,
-            rules=FetchRules(allow_pickle),
-            demo=demo,
+            chosen=chosen,
+            allow_pickle=allow_pickle,
             norm=norm,
-            eps=parse_eps(eps if eps is not None else DEFAULT_EPS[norm]),
+            eps=threat_size,
             image_size=image_size or (DEMO_SIZE if task is None else DEFAULT_SIZE),
             preset=preset,
-            overrides=Overrides(attack, restarts, steps, train_images, test_images),
+            overrides=overrides,
             device=device,
             seed=seed,
             fresh=fresh,
@@ -142,6 +146,42 @@ def rank(
     _print(ranking, as_json=json)
     retryable = [skipped.retryable for skipped in ranking.skipped]
     raise typer.Exit(_exit_code(len(ranking.ranking), retryable))
+
+
+def _choose(
+    models: tuple[str, ...],
+    registry: Path | None,
+    selection: Selection,
+    *,
+    demo: bool,
+    locked: bool,
+) -> Chosen:
+    """The candidates of the run, with their pins; says so where a lock has some."""
+    from selector.candidates import (
+        Chosen,
+        Pinned,
+        builtin_zoo,
+        default_registry,
+        pin_all,
+        read_registry,
+    )
+    from selector.selection import named, select
+
+    if demo and locked:
+        raise UsageError(
+            "--locked needs --task, --registry or --model: the built-in zoo has no lock."
+        )
+    if demo:
+        return Chosen(tuple(map(Pinned, select(builtin_zoo(), selection))))
+    source = registry or default_registry()
+    wanted = named(models, registry) or read_registry(source)
+    chosen = pin_all(select(wanted, selection), source, locked=locked)
+    if chosen.lock is not None:
+        said = f"{len(chosen.pinned)} of {len(chosen.candidates)} candidates are pinned by"
+        stderr.print(
+            printable(f"{said} {chosen.lock}"), markup=False, highlight=False, soft_wrap=True
+        )
+    return chosen
 
 
 def _print(ranking: Ranking, *, as_json: bool) -> None:
