@@ -1,0 +1,254 @@
+"""Where the time of a ranking goes, and how near the attack loop comes to the network's own speed.
+
+For every network, in one run on one machine: the seconds of one candidate by stage, the passes, and
+the rate of a bare forward and backward pass of the same network at its best batch size. From these
+
+    attack share   pure time of the attack's passes / seconds of the attack stage   (target 0.90)
+    total ratio    seconds of the candidate / pure time of all its passes           (target 1.15)
+
+Networks are timm architectures with random weights, which serve for speed, on drawn images.
+
+    python benchmarks/throughput.py                         # small, for a CPU: three minutes
+    python benchmarks/throughput.py --device cuda --networks imagenet --images 512
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from timm.models import save_for_hf
+
+from selector.backbones import Backbone, load_backbone
+from selector.candidates import Candidate, Pinned
+from selector.devices import choose_device, describe_device, full_precision, keep_freed_memory
+from selector.evaluation import Prepared, Setting, evaluate, first_batch_size
+from selector.fetching import prepare
+from selector.protocol import Overrides, choose_protocol
+from selector.tasks import Task, load_task
+from selector.threat import ThreatModel
+
+NETWORKS = {
+    "small": ("test_vit", "resnet18", "mobilenetv3_small_100", "deit_tiny_patch16_224"),
+    "imagenet": (
+        "resnet18", "resnet50", "wide_resnet50_2", "convnext_tiny", "convnext_base",
+        "efficientnet_b0", "mobilenetv3_large_100", "vit_small_patch16_224",
+        "vit_base_patch16_224", "swin_tiny_patch4_window7_224", "xcit_small_12_p16_224",
+        "densenet121",
+    ),
+}  # fmt: skip
+CLASSES = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network; times in seconds, rates in images per second."""
+
+    network: str
+    batch_size: int
+    bare_batch_size: int
+    forward_rate: float
+    forward_backward_rate: float
+    passes_forward: int
+    passes_backward: int
+    seconds_load: float
+    seconds_features: float
+    seconds_attack: float
+    seconds_heads: float
+    seconds_rest: float
+    seconds_total: float
+    attack_share: float
+    total_ratio: float
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--networks", choices=sorted(NETWORKS), default="small")
+    parser.add_argument("--images", type=int, default=32, help="test images")
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--restarts", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    device = choose_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        task = draw_task(Path(folder) / "task", options.images, options.image_size)
+        seconds_decode = time.perf_counter() - began
+        setting = Setting(
+            task,
+            ThreatModel("linf", 4 / 255),
+            choose_protocol(
+                "standard",
+                device.type,
+                Overrides(
+                    restarts=options.restarts, steps=options.steps, test_images=options.images
+                ),
+                seed=0,
+            ),
+            device,
+        )
+        rows = [
+            measure(name, Path(folder) / "nets" / name, setting)
+            for name in NETWORKS[options.networks]
+        ]
+    report = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": describe_device(device).model_dump(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("selector", "torch", "timm")},
+        "settings": {key: str(value) for key, value in vars(options).items() if key != "output"},
+        "images": {
+            "train": len(task.train),
+            "validation": len(task.validation),
+            "test": len(task.test),
+        },
+        "seconds_decode_once": seconds_decode,
+        "rows": [asdict(row) for row in rows],
+    }
+    show(rows, seconds_decode)
+    if options.output:
+        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def draw_task(folder: Path, images: int, size: int) -> Task:
+    """A task of drawn noise around a colour for each class, as files, so that decoding counts."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 4 * images), ("val", images // 2), ("test", images)):
+        for place in range(count):
+            label = place % CLASSES
+            target = folder / part / f"class{label}"
+            target.mkdir(parents=True, exist_ok=True)
+            noise = generator.normal(30 * label, 40, (size, size, 3)).clip(0, 255)
+            Image.fromarray(noise.astype(np.uint8)).save(target / f"{place}.jpg", quality=90)
+    protocol = choose_protocol(
+        "standard", "cuda", Overrides(train_images=4 * images, test_images=images), seed=0
+    )
+    return load_task(str(folder), image_size=size, sizes=protocol.sizes, seed=0)
+
+
+def measure(name: str, folder: Path, setting: Setting) -> Row:
+    """One network: bare rates first, then a whole candidate."""
+    torch.manual_seed(0)
+    folder.mkdir(parents=True)
+    save_for_hf(timm.create_model(name, pretrained=False), str(folder), safe_serialization=True)
+    backbone = load_backbone(folder, setting.device)
+    with full_precision():
+        bare_batch, t_forward, t_both = bare_seconds(backbone, setting)
+    del backbone
+    prepared: Prepared = prepare(
+        Pinned(Candidate(model=f"local-dir:{folder}")), None, lambda count: None
+    )
+    began = time.perf_counter()
+    cost = evaluate(prepared, setting).cost
+    total = time.perf_counter() - began
+    # All but the clean features of the three parts are the attack's.
+    plain = len(setting.task.train) + len(setting.task.validation) + len(setting.task.test)
+    attack_only_forward = cost.forward_passes - cost.backward_passes - plain
+    pure_attack = cost.backward_passes * t_both + attack_only_forward * t_forward
+    stages = cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
+    return Row(
+        network=name,
+        batch_size=cost.batch_size,
+        bare_batch_size=bare_batch,
+        forward_rate=1 / t_forward,
+        forward_backward_rate=1 / t_both,
+        passes_forward=cost.forward_passes,
+        passes_backward=cost.backward_passes,
+        seconds_load=cost.seconds_load,
+        seconds_features=cost.seconds_features,
+        seconds_attack=cost.seconds_attack,
+        seconds_heads=cost.seconds_heads,
+        seconds_rest=total - stages,
+        seconds_total=total,
+        attack_share=pure_attack / cost.seconds_attack,
+        total_ratio=total / (pure_attack + plain * t_forward),
+    )
+
+
+def bare_seconds(backbone: Backbone, setting: Setting) -> tuple[int, float, float]:
+    """Best batch size, and seconds per image of a forward pass, and of one with its gradient."""
+    first = first_batch_size(backbone.input_size, setting.device)
+    size = setting.task.image_size
+    best = (0, float("inf"), float("inf"))
+    for batch in sorted({max(1, first // 4), max(1, first // 2), first}):
+        x = torch.rand(batch, 3, size, size, device=setting.device)
+        x = x.contiguous(memory_format=torch.channels_last)
+        try:
+            forward = best_of(partial(plain_pass, backbone, x), setting.device) / batch
+            both = best_of(partial(gradient_pass, backbone, x), setting.device) / batch
+        except torch.OutOfMemoryError:
+            break
+        if both < best[2]:
+            best = (batch, min(best[1], forward), both)
+    return best
+
+
+def plain_pass(backbone: Backbone, x: torch.Tensor) -> None:
+    """Features alone."""
+    with torch.no_grad():
+        backbone(x)
+
+
+def gradient_pass(backbone: Backbone, x: torch.Tensor) -> None:
+    """Features and the gradient of their squared norm with respect to the images."""
+    x = x.detach().requires_grad_(True)
+    torch.autograd.grad(backbone(x).square().sum(), x)
+
+
+def best_of(call: Callable[[], None], device: torch.device, repeats: int = 2) -> float:
+    """Seconds of the fastest of a few calls, after one that sets things up."""
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
+
+
+def show(rows: list[Row], seconds_decode: float) -> None:
+    """Print the table."""
+    table = Table(title="seconds of one candidate, by stage")
+    for column in ("network", "batch", "bare img/s", "load", "features", "attack", "heads", "rest"):
+        table.add_column(column, justify="left" if column == "network" else "right")
+    table.add_column("attack share", justify="right")
+    table.add_column("total ratio", justify="right")
+    for row in rows:
+        stages = (row.seconds_load, row.seconds_features, row.seconds_attack, row.seconds_heads)
+        table.add_row(
+            row.network,
+            f"{row.batch_size} ({row.bare_batch_size})",
+            f"{row.forward_backward_rate:.1f}",
+            *(f"{seconds:.2f}" for seconds in (*stages, row.seconds_rest)),
+            f"{row.attack_share:.2f}",
+            f"{row.total_ratio:.2f}",
+        )
+    console = Console(width=120)
+    console.print(table)
+    console.print(f"decoding, once for all candidates: {seconds_decode:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
