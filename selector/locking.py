@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selector import hub
-from selector.candidates import Candidate, Lock, LockedFile, Pin, model_in, read_lock
+from selector.candidates import Candidate, Lock, LockedFile, Pin, key_in, model_in, read_lock
 from selector.errors import CandidateError, HubUnavailable
 
 # Candidates that are looked up at once.
@@ -95,13 +95,13 @@ def merge(found: Sequence[LookedUp], registry: Sequence[Candidate], path: Path) 
     What was looked up replaces what the lock at ``path`` had; the rest of the registry that was
     not looked up keeps its pins, so that a part of a registry can be brought up to date.
     """
-    pins = {pin.identity: pin for pin in read_lock(path).candidates} if path.exists() else {}
+    pins = {pin.key: pin for pin in read_lock(path).candidates} if path.exists() else {}
     fresh = {looked_up.candidate.identity: looked_up.pin for looked_up in found}
     # Those that were looked up and are not in the registry were named on the command line.
     extra = [f.candidate for f in found if f.candidate.identity not in _identities(registry)]
     kept = []
     for candidate in (*registry, *extra):
-        old = pins.get((model_in(candidate, path), *candidate.files))
+        old = pins.get(key_in(candidate, path))
         pin = fresh.get(candidate.identity, old)
         if pin is not None:
             kept.append(pin)

@@ -11,7 +11,7 @@ from pathlib import Path
 from selector.candidates import Candidate, check_distinct, from_models, read_registry
 from selector.errors import UsageError
 
-_COUNT = re.compile(r"(\d+(?:\.\d+)?)([KMB]?)", re.IGNORECASE)
+_COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([KMB]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 

@@ -229,6 +229,10 @@ def test_registries_that_are_none(tmp_path: Path, text: str, said: str) -> None:
         ),
         ("    license: mit\n    license: mit\n", "line 6: license is given already at line 5"),
         ("    name: acme/one\n", "line 4: acme/one is there already, at line 2"),
+        ("    parameters: true\n", "line 5: parameters: Input should be a valid integer"),
+        ("    license: 2020-13-45\n", "is not YAML: month must be in 1..12"),
+        ("    parameters: !!int abc\n", "is not YAML: invalid literal"),
+        ("    license: &a [*a]\n", "must stand for fewer than"),
         (checkpoint(file="net.zip"), "line 6: checkpoint.file: must end in one of .safetensors"),
         (checkpoint(file="../net.ckpt"), "line 6: checkpoint.file: must be a path inside"),
         (checkpoint(std="[1, 0, 1]"), "line 11: checkpoint.std.1: Input should be greater than 0"),
@@ -237,6 +241,15 @@ def test_registries_that_are_none(tmp_path: Path, text: str, said: str) -> None:
 )
 def test_bad_entries_are_told_with_line_and_fix(tmp_path: Path, entry: str, said: str) -> None:
     assert said in refused(registry(tmp_path, TWO + "  - model: hf-hub:acme/three\n" + entry))
+
+
+def test_a_few_lines_that_stand_for_millions_are_refused_at_once(tmp_path: Path) -> None:
+    lines = ["x-0: &a0 [a, a, a, a, a, a, a, a, a, a]"]
+    lines += [f"x-{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    merged = [f"x-m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}" for n in range(1, 10)]
+    for bomb in ([*lines, "x-10: *a9"], ["x-m0: &m0 {a: b}", *merged]):
+        text = "\n".join([*bomb, TWO])
+        assert "must stand for fewer than" in refused(registry(tmp_path, text))
 
 
 def test_entries_may_share_a_repository_and_anchors(tmp_path: Path) -> None:

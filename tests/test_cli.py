@@ -163,6 +163,8 @@ def test_a_wrong_argument_does_not_wait_for_torch(environment: dict[str, str]) -
         (("-o", "/nowhere/r.json"), ("--output", "/nowhere")),
         (("--image-size", "4"), ("--image-size", "at least 8")),
         (("--locked",), ("--locked", "--registry")),
+        (("--image-size", "0"), ("--image-size", "at least 8")),
+        (("--max-params", "9" * 400), ("--max-params", "100M")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

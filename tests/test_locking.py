@@ -15,10 +15,13 @@ import pytest
 import yaml
 from fakehub import fixtures
 from fakehub.server import FakeHub, sha256
+from typer.testing import CliRunner
 
 from selector.candidates import (
     Candidate,
     Lock,
+    LockedFile,
+    Pin,
     Pinned,
     lock_path,
     lock_yaml,
@@ -27,6 +30,7 @@ from selector.candidates import (
     read_registry,
     require_pins,
 )
+from selector.cli import app
 from selector.errors import HubUnavailable, UsageError
 from selector.locking import LookedUp, look_up, look_up_all, merge
 
@@ -159,6 +163,34 @@ def test_a_lock_moves_with_its_registry(registry: Path, tmp_path: Path) -> None:
     assert [one.pin is not None for one in pinned] == [True, False, True]
 
 
+def entry(commit: str, name: str) -> str:
+    """A pin with two files, one of them of that name."""
+    digest = "0" * 64
+    files = "".join(f"  - {{name: {n}, size: 1, sha256: '{digest}'}}\n" for n in ("a", name))
+    return f"- model: hf-hub:acme/a\n  commit: {commit}\n  files:\n{files}"
+
+
+PIN = "1" * 39 + "a"
+
+
+def test_files_of_a_pin_may_stand_in_any_order() -> None:
+    files = [LockedFile(name=name, size=1, sha256="0" * 64) for name in FILES]
+    candidate = Candidate(model="hf-hub:acme/open")
+    for order in (files, files[::-1]):
+        lock = Lock(candidates=(Pin(model=candidate.model, commit="0" * 40, files=tuple(order)),))
+        (pinned,) = pin([candidate], lock, Path("zoo.lock.yaml"))
+        assert pinned.pin is not None
+
+
+def test_a_broken_lock_is_told_before_the_hub_is_asked(
+    fake_hub: FakeHub, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock_path(registry).write_text("candidates: [", encoding="utf-8")
+    result = CliRunner().invoke(app, ["lock", "--registry", str(registry)])
+    assert result.exit_code == 2
+    assert not fake_hub.requests
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -174,6 +206,12 @@ def test_a_lock_moves_with_its_registry(registry: Path, tmp_path: Path) -> None:
             "line 5: files.0.sha256: String should match pattern",
         ),
         ("- a\n", "Input should be"),
+        ("candidates:\n" + entry("null", "b"), "commit must be 40 hex digits for hf-hub:"),
+        ("candidates:\n" + entry(PIN, "a"), "must name each file once"),
+        (
+            "candidates:\n" + entry(PIN, "b") + entry(PIN, "b"),
+            "line 7: hf-hub:acme/a is there already, at line 2",
+        ),
     ],
 )
 def test_locks_that_are_none(tmp_path: Path, text: str, said: str) -> None:

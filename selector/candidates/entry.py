@@ -19,6 +19,7 @@ Format = Literal["timm", "open_clip", "transformers_clip", "transformers_vit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Interpolation = Literal["bilinear", "bicubic"]
 Channel = Annotated[float, Field(allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True)]  # YAML's true and 3.0 are none
 PositiveChannel = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -67,9 +68,14 @@ class Checkpoint(Entry):
         ),
     ]
     num_classes: Annotated[
-        int, Field(ge=0, description="outputs of the checkpoint's own head; 0 if it has none")
+        int,
+        Field(
+            ge=0, strict=True, description="outputs of the checkpoint's own head; 0 if it has none"
+        ),
     ]
-    input_size: Annotated[int, Field(ge=1, description="side of the images it was made for")]
+    input_size: Annotated[
+        int, Field(ge=1, strict=True, description="side of the images it was made for")
+    ]
     mean: Annotated[
         tuple[Channel, Channel, Channel], Field(description="subtracted from pixels in [0,1]")
     ]
@@ -124,9 +130,9 @@ class Candidate(Entry):
             " the Hub id, or the folder's own name"
         ),
     ] = ""
-    parameters: Annotated[int | None, Field(gt=0, description="weights, classifier included")] = (
-        None
-    )
+    parameters: Annotated[
+        int | None, Field(gt=0, strict=True, description="weights, classifier included")
+    ] = None
     license: Annotated[str | None, Field(description="SPDX id, or the publisher's word")] = None
     pretraining: Pretraining | None = None
     tags: tuple[str, ...] = ()

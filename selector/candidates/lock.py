@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from selector.candidates.entry import LOCAL_PREFIX, Candidate, Entry
+from selector.candidates.entry import HUB_PREFIX, LOCAL_PREFIX, Candidate, Entry
 from selector.candidates.yamlfile import read_yaml
-from selector.errors import UsageError
+from selector.errors import UsageError, printable
 
 LOCK_SUFFIX = ".lock.yaml"
 _HEADER = """\
@@ -27,7 +27,7 @@ class LockedFile(Entry):
     """The bytes of one file."""
 
     name: str
-    size: Annotated[int, Field(ge=0, description="bytes")]
+    size: Annotated[int, Field(ge=0, strict=True, description="bytes")]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -41,9 +41,20 @@ class Pin(Entry):
     files: Annotated[tuple[LockedFile, ...], Field(min_length=1)]
 
     @property
-    def identity(self) -> tuple[str, ...]:
-        """The candidate's, see :class:`Candidate`."""
-        return (self.model, *(file.name for file in self.files))
+    def key(self) -> tuple[str, ...]:
+        """What it is of: the model and its files, in any order."""
+        return _key(self.model, (file.name for file in self.files))
+
+    @model_validator(mode="after")
+    def _complete(self) -> Pin:
+        if self.model.startswith(HUB_PREFIX) != (self.commit is not None):
+            raise ValueError(
+                f"commit must be 40 hex digits for {HUB_PREFIX}... and null for {LOCAL_PREFIX}...,"
+                f" found {self.commit} for {self.model}"
+            )
+        if len({file.name for file in self.files}) < len(self.files):
+            raise ValueError(f"files must name each file once, found one twice for {self.model}")
+        return self
 
 
 class Lock(Entry):
@@ -101,16 +112,25 @@ def read_lock(path: Path) -> Lock:
     Raises:
         UsageError: it is missing or is not a lock; with the line where that shows.
     """
-    return read_yaml(path, "lock").validate(Lock)
+    file = read_yaml(path, "lock")
+    lock = file.validate(Lock)
+    seen: dict[tuple[str, ...], int] = {}
+    for place, found in enumerate(lock.candidates):
+        line = file.line(("candidates", place))
+        if found.key in seen:
+            raise UsageError(
+                f"{file.where}, line {line}: {printable(found.model)} is there already, at line"
+                f" {seen[found.key]}.",
+                hint="Delete the file, and run `selector lock` again.",
+            )
+        seen[found.key] = line
+    return lock
 
 
 def pin(candidates: Iterable[Candidate], lock: Lock, path: Path) -> tuple[Pinned, ...]:
     """Give every candidate that a lock has its pin; ``path`` is the lock's own."""
-    pins = {found.identity: found for found in lock.candidates}
-    return tuple(
-        Pinned(candidate, pins.get((model_in(candidate, path), *candidate.files)))
-        for candidate in candidates
-    )
+    pins = {found.key: found for found in lock.candidates}
+    return tuple(Pinned(candidate, pins.get(key_in(candidate, path))) for candidate in candidates)
 
 
 def pin_all(candidates: Iterable[Candidate], registry: Path, *, locked: bool) -> Chosen:
@@ -156,6 +176,15 @@ def model_in(candidate: Candidate, path: Path) -> str:
         return candidate.model
     folder = os.path.relpath(candidate.directory.resolve(), path.parent.resolve())
     return LOCAL_PREFIX + Path(folder).as_posix()
+
+
+def key_in(candidate: Candidate, path: Path) -> tuple[str, ...]:
+    """The :attr:`Pin.key` that a candidate has in the lock at ``path``."""
+    return _key(model_in(candidate, path), candidate.files)
+
+
+def _key(model: str, files: Iterable[str]) -> tuple[str, ...]:
+    return (model, *sorted(files))
 
 
 def lock_yaml(lock: Lock) -> str:

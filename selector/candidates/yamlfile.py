@@ -12,10 +12,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from selector.errors import UsageError, printable
+from selector.errors import UsageError, printable, shorten
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Location = tuple[int | str, ...]
+_MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,13 @@ def read_yaml(path: Path, option: str) -> YamlFile:
     except UnicodeDecodeError:
         raise UsageError(f"{where} must be UTF-8 text.") from None
     try:
-        root, document = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{where} is not YAML: {' '.join(str(error).split())}.") from None
-    _refuse_repeated_keys(root, where)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_repeated_keys(root, where)
+        _refuse_bombs(root, where)
+        document = yaml.safe_load(text)
+    # A date or a number that is none is a ValueError.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is not YAML: {shorten(' '.join(str(error).split()))}.") from None
     return YamlFile(where, document, root)
 
 
@@ -145,6 +149,31 @@ def _refuse_repeated_keys(root: yaml.Node | None, where: str) -> None:
                     )
                 seen[name] = line
                 waiting.append(value)
+
+
+def _refuse_bombs(root: yaml.Node | None, where: str) -> None:
+    """A few lines of aliases of aliases can stand for more values than any memory holds."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = _MOST_VALUES  # met again before it is known: it holds itself
+            children = _children(node)
+            sizes[id(node)] = min(_MOST_VALUES, 1 + sum(map(size, children)))
+        return sizes[id(node)]
+
+    if root is not None and size(root) >= _MOST_VALUES:
+        raise UsageError(
+            f"{where} must stand for fewer than {_MOST_VALUES:,} values; with its aliases it"
+            " stands for more.",
+            hint="Write the values out, or use several files.",
+        )
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def _fields_beside(model: type[BaseModel], location: _Location) -> list[str]:

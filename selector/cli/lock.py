@@ -38,7 +38,13 @@ def lock(
     if offline:
         options.go_offline()
     with exit_codes():
-        from selector.candidates import default_registry, lock_path, lock_yaml, read_registry
+        from selector.candidates import (
+            default_registry,
+            lock_path,
+            lock_yaml,
+            read_lock,
+            read_registry,
+        )
         from selector.locking import look_up_all, merge
         from selector.reports.document import write_atomically
         from selector.selection import named, select
@@ -47,6 +53,8 @@ def lock(
         path = lock_path(source)
         wanted = named(tuple(model or ()), registry) or read_registry(source)
         wanted = select(wanted, options.selection(only, tag, license, max_params))
+        if path.exists():
+            read_lock(path)  # one that cannot be brought up to date is told before the Hub is asked
         found = look_up_all(wanted, path, _tell)
         contents = merge(found, read_registry(source), path)
         if contents is None:

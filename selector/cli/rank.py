@@ -76,7 +76,7 @@ def rank(
     train_images: Annotated[int | None, typer.Option(help="Images to fit heads on.")] = None,
     test_images: Annotated[int | None, typer.Option(help="Images to attack and report on.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of draws, splits and random starts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of draws, splits and random starts.", min=0)] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the ranking as JSON to this file.")
     ] = None,
@@ -120,6 +120,7 @@ def rank(
         chosen = _choose(tuple(model or ()), registry, selection, demo=demo, locked=locked)
         if demo:
             stderr.print(DEMO_NOTICE, highlight=False, soft_wrap=True)
+        default_size = DEMO_SIZE if task is None else DEFAULT_SIZE
         from selector import session
 
         request = session.Request(
@@ -131,7 +132,7 @@ def rank(
             allow_pickle=allow_pickle,
             norm=norm,
             eps=threat_size,
-            image_size=image_size or (DEMO_SIZE if task is None else DEFAULT_SIZE),
+            image_size=default_size if image_size is None else image_size,
             preset=preset,
             overrides=overrides,
             device=device,
