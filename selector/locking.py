@@ -92,8 +92,8 @@ def look_up(candidate: Candidate, path: Path) -> Pin:
 def merge(found: Sequence[LookedUp], registry: Sequence[Candidate], path: Path) -> Lock | None:
     """The lock to write; None if it would be empty.
 
-    What was looked up replaces what the lock at ``path`` had; the rest of the registry that was
-    not looked up keeps its pins, so that a part of a registry can be brought up to date.
+    What was looked up replaces what the lock at ``path`` had. The rest of the registry keeps its
+    pins, so that a part can be brought up to date and nothing comes loose unseen.
     """
     pins = {pin.key: pin for pin in read_lock(path).candidates} if path.exists() else {}
     fresh = {looked_up.candidate.identity: looked_up.pin for looked_up in found}
@@ -102,7 +102,8 @@ def merge(found: Sequence[LookedUp], registry: Sequence[Candidate], path: Path) 
     kept = []
     for candidate in (*registry, *extra):
         old = pins.get(key_in(candidate, path))
-        pin = fresh.get(candidate.identity, old)
+        # One that cannot be looked up just now keeps what it meant before.
+        pin = fresh.get(candidate.identity) or old
         if pin is not None:
             kept.append(pin)
     return Lock(candidates=tuple(kept)) if kept else None

@@ -116,7 +116,7 @@ def prepare(request: Request, console: Console) -> Setting:
         seed=request.seed,
         options=request.task_options,
     )
-    _report_unreadable(task, console)
+    _report_images(task, console)
     return Setting(task, threat, protocol, device)
 
 
@@ -124,7 +124,9 @@ def _say(text: str, console: Console) -> None:
     console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def _report_unreadable(task: Task, console: Console) -> None:
+def _report_images(task: Task, console: Console) -> None:
+    for remark in task.remarks:
+        _say(remark, console)
     if task.unreadable:
         names = ", ".join(task.unreadable[:3]) + (" …" if len(task.unreadable) > 3 else "")
         _say(f"{len(task.unreadable)} images cannot be read and are left out: {names}", console)

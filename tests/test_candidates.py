@@ -236,6 +236,8 @@ def test_registries_that_are_none(tmp_path: Path, text: str, said: str) -> None:
         (checkpoint(file="net.zip"), "line 6: checkpoint.file: must end in one of .safetensors"),
         (checkpoint(file="../net.ckpt"), "line 6: checkpoint.file: must be a path inside"),
         (checkpoint(std="[1, 0, 1]"), "line 11: checkpoint.std.1: Input should be greater than 0"),
+        (checkpoint(mean="[124, 116, 104]"), "line 10: checkpoint.mean.0: Input should be less"),
+        (checkpoint(std="[58, 57, 57]"), "line 11: checkpoint.std.0: Input should be less"),
         (checkpoint(format="dill"), "line 12: checkpoint.format: Input should be 'timm', "),
     ],
 )

@@ -643,3 +643,17 @@ def test_entries_say_nothing_that_the_hub_does_not(fake_hub: FakeHub) -> None:
     assert entry.pretraining is None
     assert entry.tags == ("small", "discovered")
     assert os.environ["HF_HUB_OFFLINE"] == "0"  # the fixture's: this asked a Hub
+
+
+def test_a_registry_of_somebody_is_not_overwritten(fake_hub: FakeHub, tmp_path: Path) -> None:
+    fake_hub.listing.add(RESNET)
+    path = tmp_path / "registry.yaml"
+    assert run("-o", str(path)).exit_code == 0
+    assert run("-o", str(path)).exit_code == 0, "its own may be brought up to date"
+    path.write_text("# mine\ncandidates:\n  - model: hf-hub:acme/one\n", encoding="utf-8")
+    fake_hub.requests.clear()
+    refused = run("-o", str(path))
+    assert refused.exit_code == 2
+    assert "has not written it" in refused.stderr
+    assert not fake_hub.requests
+    assert path.read_text(encoding="utf-8").startswith("# mine")

@@ -675,3 +675,33 @@ def test_the_fingerprint_changes_when_an_image_changes_its_part(splits: Folder) 
     path = sorted((splits.root / "test" / "a").iterdir())[0]
     path.rename(splits.root / "val" / "a" / path.name)
     assert fingerprint(splits) != before
+
+
+# --- what is beside the images -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["test", "testing", "Testing"])
+def test_a_test_folder_by_either_name(folder: Folder, name: str) -> None:
+    for part, count in (("train", 12), (name, 5)):
+        folder.add(f"{part}/a", count).add(f"{part}/b", count)
+    task = folder.load()
+    assert len(task.test) == 10
+    assert task.remarks == ()
+
+
+def test_what_is_not_used_is_said(folder: Folder) -> None:
+    folder.add("train/a", 8).add("train/b", 8).add("test/a", 3).add("test/b", 3)
+    folder.add("eval/a", 3).add("train/a/more", 3).add(".hidden/a", 1)
+    for i in range(4):
+        (folder.root / "train" / "b" / f"{i}.heic").write_bytes(b"picture")
+    (folder.root / "train" / "b" / ".thumbs").write_bytes(b"")
+    first, second = folder.load().remarks
+    assert first == f"not used in {folder.root}: eval"
+    assert second == f"not used in the class folders of {folder.root}/train: 4 x .heic, 1 x folder"
+
+
+def test_a_pipe_is_unreadable_and_not_waited_for(folder: Folder) -> None:
+    folder.add("train/a", 12).add("train/b", 12).add("test/a", 3).add("test/b", 3)
+    os.mkfifo(folder.root / "train" / "a" / "z.png")
+    task = folder.load()
+    assert [Path(name).name for name in task.unreadable] == ["z.png"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from fakehub import datasets, fixtures
 from fakehub.server import SIGNATURE, FakeHub
@@ -67,6 +70,24 @@ def test_parquet(fake_hub: FakeHub) -> None:
     assert colours(task) == set(range(40, 60))
     assert task.test.labels[task.test.pixels[:, 0, 4, 4] == 41].tolist() == [1]
     assert len(task.train) + len(task.validation) == 40
+
+
+def test_a_dataset_does_not_choose_files_of_this_machine(fake_hub: FakeHub, tmp_path: Path) -> None:
+    private = tmp_path / "private.png"
+    private.write_bytes(datasets.png((99, 0, 7)))
+    files = dict(datasets.plates())
+    name = next(name for name in files if "train" in name)
+    table = pyarrow.parquet.read_table(io.BytesIO(files[name]))
+    images = table["image"].to_pylist()
+    images[3] = {"bytes": None, "path": str(private)}
+    place = table.column_names.index("image")
+    out = io.BytesIO()
+    pyarrow.parquet.write_table(table.set_column(place, "image", [images]), out)
+    fake_hub.add(REPO, files | {name: out.getvalue()})
+    task = load()
+    assert task.unreadable == ("train row 3",)
+    seen = {value for part in (task.train, task.validation) for value in part.pixels[:, 0, 4, 4]}
+    assert 99 not in {int(value) for value in seen}
 
 
 def test_folders(fake_hub: FakeHub) -> None:

@@ -65,6 +65,28 @@ def table(path: Path, **columns: Sequence[object]) -> Path:
 PICTURES = [{"bytes": png((i, 0, 7)), "path": None} for i in range(20)]
 
 
+def test_a_table_names_files_beside_it_only(tmp_path: Path) -> None:
+    folder = tmp_path / "task"
+    write(folder / "inside.png", png((1, 0, 7)))
+    write(tmp_path / "outside.png", png((99, 0, 7)))
+    named = [str(folder / "inside.png"), str(tmp_path / "outside.png"), "/dev/zero"]
+    cells = [{"bytes": None, "path": path} for path in named] + PICTURES[3:] * 4
+    path = table(folder / "a.parquet", image=cells, label=[i % 2 for i in range(len(cells))])
+    task = load(path)
+    assert set(task.unreadable) == {"rows row 1", "rows row 2"}
+    assert len(task.train) + len(task.validation) + len(task.test) == len(cells) - 2
+
+
+@pytest.mark.parametrize("spec", ["", "  ", "~nobody-has-this-name/task"])
+def test_what_names_nothing_is_said(spec: str) -> None:
+    with pytest.raises(UsageError, match="--task"):
+        load_task(spec, image_size=8, sizes=ALL, seed=0)
+
+
+def test_lines_that_nest_for_ever_are_no_json(tmp_path: Path) -> None:
+    assert "line 1 is no JSON" in refused(write(tmp_path / "a.jsonl", "[" * 100_000))
+
+
 # --- parquet -------------------------------------------------------------------------------------
 
 

@@ -18,9 +18,9 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 Format = Literal["timm", "open_clip", "transformers_clip", "transformers_vit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Interpolation = Literal["bilinear", "bicubic"]
-Channel = Annotated[float, Field(allow_inf_nan=False)]
+Channel = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True)]  # YAML's true and 3.0 are none
-PositiveChannel = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveChannel = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class Entry(BaseModel):
@@ -142,6 +142,12 @@ class Candidate(Entry):
     @classmethod
     def _known_form(cls, model: str) -> str:
         if model.startswith(LOCAL_PREFIX) and len(model) > len(LOCAL_PREFIX):
+            try:
+                Path(model.removeprefix(LOCAL_PREFIX)).expanduser()
+            except RuntimeError:
+                raise ValueError(
+                    f"must name a home folder that there is, found {model!r}"
+                ) from None
             return model
         if model.startswith(HUB_PREFIX):
             repo, _, revision = model.removeprefix(HUB_PREFIX).partition("@")

@@ -13,11 +13,14 @@ from rich.markup import escape
 
 from selector.cli import options
 from selector.cli.exits import EXIT_NONE_RANKED, EXIT_OK, exit_codes, stderr
-from selector.errors import printable
+from selector.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from selector.discovery import Discovery
     from selector.discovery.query import Query
+
+# In the comment at the top of a registry, see reports/found.py.
+_WRITTEN_BY_US = "repositories of the Hugging Face Hub, as selector"
 
 
 def discover(
@@ -77,6 +80,7 @@ def discover(
 
         if output is not None:
             document.check_writable(output)
+            _refuse_foreign(output)
         query = Query(
             pipeline_tags=tuple(dict.fromkeys(pipeline_tag or PIPELINE_TAGS)),
             author="" if any_author else author,
@@ -118,6 +122,15 @@ def _print(discovery: Discovery, *, as_json: bool) -> None:
         stderr.print("[bold red]nothing found[/] that can be measured.", highlight=False)
     for remark in found.remarks(discovery):
         stderr.print(escape(remark), highlight=False, soft_wrap=True)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Overwrite only what discover has written: a registry is often the work of hours."""
+    if path.is_file() and _WRITTEN_BY_US not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UsageError(
+            f"--output {path} is there already, and discover has not written it.",
+            hint="Choose another name, or delete it.",
+        )
 
 
 def _write(discovery: Discovery, path: Path) -> None:

@@ -52,6 +52,12 @@ def resolve_dataset(repo_id: str, revision: str | None) -> str:
     return attempt(ask, repo_id, revision, kind=DATASET)
 
 
+def cache_folders() -> tuple[Path, ...]:
+    """Where the files of datasets of the Hub are kept."""
+    folders = datasets.config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE
+    return tuple(Path(folder).resolve() for folder in folders)
+
+
 def load_dataset(repo_id: str, config: str | None, commit: str) -> dict[str, datasets.Dataset]:
     """Return the splits of a commit, downloaded and converted if need be.
 

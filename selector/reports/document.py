@@ -12,9 +12,14 @@ from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
 from selector.errors import UsageError
-from selector.records import Ranking, Record
+from selector.records import Plan, Ranking, Record
 
-SCHEMAS: dict[str, type[BaseModel]] = {"ranking": Ranking, "registry": Registry, "lock": Lock}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "ranking": Ranking,
+    "plan": Plan,
+    "registry": Registry,
+    "lock": Lock,
+}
 
 
 def to_json(document: Record) -> str:
@@ -25,7 +30,7 @@ def to_json(document: Record) -> str:
 def json_schema(document: type[BaseModel] = Ranking) -> str:
     """JSON Schema of a document, as published in ``selector/*.schema.json``."""
     # What selector writes has every field; what people write may leave out those with defaults.
-    mode: JsonSchemaMode = "serialization" if document is Ranking else "validation"
+    mode: JsonSchemaMode = "serialization" if issubclass(document, Record) else "validation"
     schema = document.model_json_schema(mode=mode)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2) + "\n"

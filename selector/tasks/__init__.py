@@ -35,6 +35,7 @@ class Task:
         unreadable: files that could not be decoded and were left out.
         fingerprint: sha256 over class names, canonical pixels and labels of all parts.
         revision: the commit, 40 hex digits, of a dataset of the Hub; None for what is local.
+        remarks: what there is beside these images, and was not used.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     unreadable: tuple[str, ...]
     fingerprint: str
     revision: str | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def image_size(self) -> int:
@@ -76,6 +78,8 @@ def load_task(
     """
     if image_size < 8:
         raise UsageError(f"--image-size must be at least 8, found {image_size}.")
+    if not spec.strip():
+        raise UsageError("--task must name a folder, a table or hf:owner/name, found nothing.")
     listing = SOURCES[_form(spec)](spec, options, seed)
     listing = with_validation(listing, sizes, seed)
     unreadable: list[str] = []
@@ -97,6 +101,7 @@ def load_task(
         unreadable=tuple(unreadable),
         fingerprint=_fingerprint(listing.classes, (train, validation, test)),
         revision=listing.revision,
+        remarks=listing.remarks,
     )
 
 
@@ -114,7 +119,10 @@ def _form(spec: str) -> str:
     for prefix in (BUILTIN_PREFIX, HUB_PREFIX):
         if spec.startswith(prefix):
             return prefix
-    path = Path(spec).expanduser()
+    try:
+        path = Path(spec).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise UsageError(f"--task {printable(spec)}: {error}") from None
     if path.is_dir():
         if any((path / name).is_file() for name in SAVED_FILES):
             return "saved"

@@ -89,6 +89,9 @@ def decode(examples: list[Example], size: int, unreadable: list[str], part: str)
 def _read(source: Path | np.ndarray | Encoded, size: int) -> np.ndarray | None:
     if isinstance(source, np.ndarray):
         return canonical_image(Image.fromarray(source), size)
+    # A pipe or a device would be read for ever.
+    if isinstance(source, Path) and not source.is_file():
+        return None
     try:
         with Image.open(source if isinstance(source, Path) else BytesIO(source.read())) as image:
             return canonical_image(image, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from selector.tasks.listing import HELD_OUT, Example, Listing, divide
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("validation", "val", "valid")
-TEST_NAMES = ("test",)
+TEST_NAMES = ("test", "testing")
 
 
 def list_folder(root: Path, seed: int) -> Listing:
@@ -36,14 +37,19 @@ def list_folder(root: Path, seed: int) -> Listing:
     if train is None:
         classes = _classes(root)
         kept, held_out = divide(_list_images(root, classes), HELD_OUT, seed)
-        return Listing(root.resolve().name, classes, kept, [], held_out)
+        remarks = _beside_images(root, classes)
+        return Listing(root.resolve().name, classes, kept, [], held_out, remarks=remarks)
     if test is None:
         test, validation = validation, None
     classes = _classes(train)
+    remarks = (
+        *_unused(root, [path for path in (train, validation, test) if path]),
+        *(remark for p in (train, validation, test) if p for remark in _beside_images(p, classes)),
+    )
     examples = _list_images(train, classes)
     if test is None:
         kept, held_out = divide(examples, HELD_OUT, seed)
-        return Listing(root.resolve().name, classes, kept, [], held_out)
+        return Listing(root.resolve().name, classes, kept, [], held_out, remarks=remarks)
     for part in (test, validation):
         extra = sorted({path.name for path in _subfolders(part)} - set(classes)) if part else []
         if extra:
@@ -57,7 +63,27 @@ def list_folder(root: Path, seed: int) -> Listing:
         train=examples,
         validation=_list_images(validation, classes) if validation else [],
         test=_list_images(test, classes),
+        remarks=remarks,
     )
+
+
+def _unused(root: Path, parts: Sequence[Path]) -> tuple[str, ...]:
+    """Folders beside train that are no part by their name."""
+    unused = [printable(path.name) for path in _subfolders(root) if path not in parts]
+    return (f"not used in {printable(str(root))}: {', '.join(unused)}",) if unused else ()
+
+
+def _beside_images(folder: Path, classes: Sequence[str]) -> tuple[str, ...]:
+    """What class folders hold that is not taken for an image."""
+    kinds: Counter[str] = Counter()
+    for name in classes:
+        for path in (folder / name).iterdir() if (folder / name).is_dir() else ():
+            if not (_is_image(path) or path.name.startswith(".")):
+                kinds["folder" if path.is_dir() else path.suffix.lower() or "no suffix"] += 1
+    if not kinds:
+        return ()
+    found = ", ".join(f"{count} x {printable(kind)}" for kind, count in kinds.most_common(5))
+    return (f"not used in the class folders of {printable(str(folder))}: {found}",)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from selector.errors import HubError, HubUnavailable, UsageError, printable
+from selector.tasks.cells import Tables
 from selector.tasks.listing import Listing
 from selector.tasks.options import TaskOptions
 from selector.tasks.tables import list_tables, prepare
@@ -28,17 +29,18 @@ def list_hub(spec: str, options: TaskOptions, seed: int) -> Listing:
         raise UsageError(
             f"--task hf: must be hf:owner/name[@revision][:config], found {printable(spec)!r}."
         )
-    from selector.hub.datasets import load_dataset, resolve_dataset
+    from selector.hub.datasets import cache_folders, load_dataset, resolve_dataset
 
     prepare()
     repo = match["repo"]
     try:
         commit = resolve_dataset(repo, match["revision"])
-        tables = load_dataset(repo, match["config"], commit)
+        splits = load_dataset(repo, match["config"], commit)
     except HubUnavailable:
         raise
     except HubError as error:
         raise UsageError(f"--task hf: {error.message}", hint=error.hint) from None
     name = f"{repo}:{match['config']}" if match["config"] else repo
+    tables = Tables(splits, cache_folders())
     listing = list_tables(name, tables, options, seed, where=f"--task {printable(spec)}")
     return replace(listing, revision=commit)

@@ -29,7 +29,10 @@ Example = tuple[Path | np.ndarray | Encoded, int]
 
 @dataclass(frozen=True)
 class Listing:
-    """A task before any image is decoded; ``revision`` is the Hub's commit it is of."""
+    """A task before any image is decoded.
+
+    ``revision`` is the Hub's commit it is of; ``remarks`` say what there is beside it.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -37,6 +40,7 @@ class Listing:
     validation: list[Example]
     test: list[Example]
     revision: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def with_validation(listing: Listing, sizes: Sizes, seed: int) -> Listing:

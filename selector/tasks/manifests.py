@@ -160,7 +160,7 @@ def _json_lines(file: Iterable[str], where: str) -> Iterator[_Numbered]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{where} line {number} is no JSON: {error}.") from None
         if not isinstance(row, dict):
             raise UsageError(f"{where} line {number} must be a JSON object, as {{...}}.")

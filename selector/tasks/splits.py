@@ -11,7 +11,7 @@ from selector.tasks.options import TaskOptions
 
 TRAIN_NAMES = folders.TRAIN_NAMES
 VALIDATION_NAMES = (*folders.VALIDATION_NAMES, "dev")
-TEST_NAMES = (*folders.TEST_NAMES, "testing")
+TEST_NAMES = folders.TEST_NAMES
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "pixel_values", "file_name", "path", "file")
 LABEL_COLUMNS = ("label", "labels", "cls", "target", "class", "fine_label")
 

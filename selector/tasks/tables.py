@@ -5,12 +5,12 @@ from __future__ import annotations
 import glob
 import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from selector.errors import UsageError, printable
+from selector.tasks.cells import Cell, Tables
 from selector.tasks.labelling import Label, Parts, Rows, assemble
 from selector.tasks.listing import Listing
 from selector.tasks.options import TaskOptions
@@ -35,25 +35,6 @@ _ONLY = "rows"  # what a split is called that has no name
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """The image of one row."""
-
-    images: Dataset
-    split: str
-    row: int
-
-    def read(self) -> bytes:
-        """The encoded image, from the table or from the file that the table names."""
-        (value,) = self.images[self.row].values()
-        if isinstance(value, dict):
-            value = value["bytes"] if value.get("bytes") is not None else Path(value["path"])
-        return value.read_bytes() if isinstance(value, Path) else bytes(value)
-
-    def __str__(self) -> str:
-        return f"{self.split} row {self.row}"
-
-
 def list_parquet(spec: str, options: TaskOptions, seed: int) -> Listing:
     """The rows of a .parquet file, or of a folder of them whose names say the split.
 
@@ -73,7 +54,10 @@ def list_parquet(spec: str, options: TaskOptions, seed: int) -> Listing:
 
     if not path.is_dir():
         options.refuse_splits(f"{printable(path.name)} is one file, and so one split")
-    return list_tables(path.resolve().stem, _loaded(load, where), options, seed, where=where)
+    tables = Tables(
+        _loaded(load, where), (path.resolve() if path.is_dir() else path.resolve().parent,)
+    )
+    return list_tables(path.resolve().stem, tables, options, seed, where=where)
 
 
 def list_saved(spec: str, options: TaskOptions, seed: int) -> Listing:
@@ -89,7 +73,8 @@ def list_saved(spec: str, options: TaskOptions, seed: int) -> Listing:
 
     if not (path / SAVED_FILES[0]).is_file():
         options.refuse_splits(f"{printable(path.name)} is a saved Dataset, and so one split")
-    return list_tables(path.resolve().name, _loaded(load, where), options, seed, where=where)
+    tables = Tables(_loaded(load, where), None)
+    return list_tables(path.resolve().name, tables, options, seed, where=where)
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -108,13 +93,13 @@ def _by_split(folder: Path) -> dict[str, list[Path]]:
 
 
 def list_tables(
-    name: str, tables: Mapping[str, Dataset], options: TaskOptions, seed: int, *, where: str
+    name: str, tables: Tables, options: TaskOptions, seed: int, *, where: str
 ) -> Listing:
     """Images and classes of tables, one for each split; only labels are read.
 
     Args:
         name: the task's.
-        tables: by the name of the split.
+        tables: its splits.
         options: columns and splits that the user named.
         seed: of the split, where test has to be held out.
         where: the task, for messages.
@@ -122,8 +107,8 @@ def list_tables(
     Raises:
         UsageError: no column can be meant, or no split, or a class lacks in train.
     """
-    chosen = choose_splits(list(tables), options, where)
-    train = tables[chosen.train]
+    chosen = choose_splits(list(tables.splits), options, where)
+    train = tables.splits[chosen.train]
     image = _image_column(train, options, where)
     label = _label_column(train, options, where)
     names = getattr(train.features[label], "names", None)
@@ -131,11 +116,11 @@ def list_tables(
     def rows(split: str | None) -> Rows | None:
         if split is None:
             return None
-        table = tables[split]
+        table = tables.splits[split]
         if split != chosen.train:
             _check_alike(table, train, (image, label), f"{where}: the split {printable(split)}")
         images = _undecoded(table, image)
-        sources = [Cell(images, split, row) for row in range(len(table))]
+        sources = [Cell(images, split, row, tables.folders) for row in range(len(table))]
         values = table.select_columns([label])[:][label]
         return Rows(split, sources, _labels(values, names, f"{where}: {printable(split)}"))
 
