@@ -397,3 +397,30 @@ def test_progress_holds_no_control_characters(name: str) -> None:
 
     _, text = followed([Finished(skipped(name, reason=name), reused=False)])
     assert not [c for c in text if not c.isprintable() and c != "\n"]
+
+
+def test_what_is_fetched_is_shown_beside_what_is_measured() -> None:
+    from selector.fetching import Fetched, FetchStarted
+    from selector.scheduling import Passed, Started
+
+    events = [FetchStarted(3_000_000), Fetched(2_000_000), Started("acme/a"), Passed(60)]
+    events += [FetchStarted(5_000_000), Fetched(6_000_000)]
+    _, text = followed(list(events), terminal=True)
+    assert "8 of 8 MB" in text
+    assert "60 of 200 image passes" in text
+    _, log = followed(list(events))
+    assert log == "", "a log has a line per candidate and nothing else"
+
+
+def test_many_that_fail_alike_are_one_line() -> None:
+    left_out = [
+        skipped(f"acme/n{i}", code="needs_allow_pickle", reason=f"n{i}.ckpt is one.", hint="Ask.")
+        for i in range(9)
+    ]
+    text = " ".join(shown(ranking([evaluation()], left_out)).split())
+    assert "acme/n0 [needs_allow_pickle] n0.ckpt is one." in text
+    assert "The same of acme/n1, acme/n2, acme/n3 and 5 more. Ask." in text
+    for one in left_out[4:]:
+        assert one.name not in text
+    few = " ".join(shown(ranking([evaluation()], left_out[:4])).split())
+    assert all(one.name in few for one in left_out[:4])
