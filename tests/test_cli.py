@@ -248,7 +248,13 @@ def test_an_interrupted_run_ends_at_once_and_continues(
         "--model", local("tiny_resnet.cifar10"), "--steps", "400",
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background makes their children deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     line = process.stderr.readline()
