@@ -1,9 +1,11 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
+# `make bench` compares with other libraries, which live in .venv-bench.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 
-.PHONY: rank test check install clean
+.PHONY: rank test check bench install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -15,6 +17,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python benchmarks/attack_quality.py --device cpu \
+		-o benchmarks/results/attack_quality.cpu.json
 
 install: $(VENV)/.installed
 
@@ -29,5 +35,12 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@ $(VENV)/.installed
 
+$(BENCH)/.installed: pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+		-r benchmarks/requirements.txt
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH)

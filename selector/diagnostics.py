@@ -5,28 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from selector.controls import Controls
 from selector.records import Diagnostics, Flag, HeadReport
-from selector.sensitivity import Search, displacement
+from selector.search import Search
+from selector.sensitivity import displacement
 
 # Shares of the test images beyond which a row carries a flag.
 MASKING_SHARE = 0.05
 RISING_SHARE = 0.25
 COLLAPSED_RANK = 2.0
-# Noise has beaten the attack where it went this much farther.
+# Noise or a random search has beaten the attack where it went this much farther.
 NOISE_MARGIN = 1.01
 MASKED = "masked_gradients"
 
 
-def diagnose(on_g: Search, clean: Tensor, noise: Tensor) -> Diagnostics:
-    """Compare an attack on g with random noise, its restarts with each other.
+def diagnose(on_g: Search, clean: Tensor, controls: Controls) -> Diagnostics:
+    """Compare an attack on g with what needs no gradient, its restarts with each other.
 
     Args:
         on_g: the attack that maximised displacement on g, over the test images.
         clean: their features (n,d).
-        noise: features (n,d) of randomly perturbed images, from noise_control.
+        controls: what random noise and a random search reached on the same images.
     """
     attained = displacement(on_g.features, clean)
-    by_noise = displacement(noise, clean)
+    by_noise = displacement(controls.noise, clean)
+    by_search = displacement(controls.searched, clean)
     restarts = on_g.restart_values.double().sqrt()
     best = restarts.amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
     return Diagnostics(
@@ -35,6 +38,8 @@ def diagnose(on_g: Search, clean: Tensor, noise: Tensor) -> Diagnostics:
         zero_gradient=on_g.stuck.double().mean().item(),
         noise_ratio=(by_noise.mean() / attained.mean().clamp_min(1e-300)).item(),
         noise_wins=(by_noise > attained * NOISE_MARGIN).double().mean().item(),
+        search_ratio=(by_search.mean() / attained.mean().clamp_min(1e-300)).item(),
+        search_wins=(by_search > attained * NOISE_MARGIN).double().mean().item(),
         effective_rank=_effective_rank(clean),
     )
 
@@ -43,13 +48,15 @@ def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[
     """Reasons to read a row with care, from what was measured."""
     chance = torch.bincount(labels).max().item() / len(labels)
     found = []
-    if diagnostics.noise_wins > MASKING_SHARE or diagnostics.zero_gradient > MASKING_SHARE:
+    signs = (diagnostics.noise_wins, diagnostics.search_wins, diagnostics.zero_gradient)
+    if max(signs) > MASKING_SHARE:
         found.append(
             Flag(
                 code=MASKED,
                 message=f"random noise moved {diagnostics.noise_wins:.0%} of the images farther"
-                f" than the attack, the gradient vanished for {diagnostics.zero_gradient:.0%}: the"
-                " estimates flatter this backbone, so it ranks below all others",
+                f" than the attack, a random search {diagnostics.search_wins:.0%}, the gradient"
+                f" vanished for {diagnostics.zero_gradient:.0%}: the estimates flatter this"
+                " backbone, so it ranks below all others",
             )
         )
     if diagnostics.still_rising > RISING_SHARE:

@@ -15,6 +15,7 @@ from selector import bounds
 from selector.attacks import ATTACKS
 from selector.backbones import Backbone, load_backbone
 from selector.candidates import Checkpoint
+from selector.controls import NOISE_DRAWS, SEARCH_STEPS, gradient_free
 from selector.devices import full_precision
 from selector.diagnostics import diagnose
 from selector.errors import CandidateError
@@ -29,9 +30,9 @@ from selector.heads import (
 from selector.preflight import check_backbone
 from selector.protocol import Protocol
 from selector.records import Cost, Diagnostics, Evaluation, Provenance
+from selector.search import Budget, search
 from selector.sensitivity import (
     BatchSize,
-    Budget,
     Images,
     Pool,
     displacement,
@@ -39,8 +40,6 @@ from selector.sensitivity import (
     extract,
     loss_aim,
     margin_aim,
-    noise_control,
-    search,
 )
 from selector.summary import Measured, summarise
 from selector.tasks import Task
@@ -105,13 +104,11 @@ class _Run:
 
     @property
     def budget(self) -> Budget:
-        protocol = self.setting.protocol
-        return Budget(ATTACKS[protocol.attack], protocol.restarts, protocol.steps, protocol.seed)
+        return _budget(self.setting.protocol)
 
     @property
     def half_budget(self) -> Budget:
-        """A head is attacked with two aims; each gets half of the restarts."""
-        return replace(self.budget, restarts=max(1, self.budget.restarts // 2))
+        return _half(self.budget)
 
     def images(self, split: Split) -> Images:
         return Images(split.pixels, self.backbone, self.setting.device, self.batch)
@@ -124,11 +121,20 @@ class _Run:
 def planned_passes(setting: Setting) -> int:
     """Forward passes that one candidate takes, in images, for progress displays."""
     protocol, task = setting.protocol, setting.task
-    half = max(1, protocol.restarts // 2)
-    starts = protocol.restarts * (len(task.validation) + 2 * len(task.test))
-    starts += 4 * half * len(task.test)
-    plain = len(task.train) + len(task.validation) + 3 * len(task.test)
-    return plain + starts * (protocol.steps + 2)
+    full, half = _budget(protocol), _half(_budget(protocol))
+    found = full.forward_passes * (len(task.validation) + 2 * len(task.test))
+    found += 4 * half.forward_passes * len(task.test)
+    controls = (NOISE_DRAWS + SEARCH_STEPS) * len(task.test)
+    return len(task.train) + len(task.validation) + len(task.test) + found + controls
+
+
+def _budget(protocol: Protocol) -> Budget:
+    return Budget(ATTACKS[protocol.attack], protocol.restarts, protocol.steps, protocol.seed)
+
+
+def _half(budget: Budget) -> Budget:
+    """A head is attacked with two aims; each gets half of the restarts."""
+    return replace(budget, restarts=max(1, budget.restarts // 2))
 
 
 def first_batch_size(input_size: tuple[int, int], device: torch.device) -> int:
@@ -227,11 +233,10 @@ def _attack(
         for head in heads
         for aim in (loss_aim, margin_aim)
     ]
-    noise = noise_control(images, test.features, threat, run.setting.protocol.seed)
-    pool = Pool(
-        test.features, (on_g.features, on_task.features, *(s.features for s in on_heads), noise)
-    )
-    return pool, diagnose(on_g, test.features, noise)
+    controls = gradient_free(images, test.features, threat, run.setting.protocol.seed)
+    attained = (on_g, on_task, *on_heads)
+    points = (*(found.features for found in attained), controls.noise, controls.searched)
+    return Pool(test.features, points), diagnose(on_g, test.features, controls)
 
 
 def prior_entropy(task: Task) -> float:

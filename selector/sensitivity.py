@@ -9,16 +9,13 @@ on g, and the criterion on A∘g holds for no image whose prediction an attack h
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from selector.attacks import Attack, Objective
 from selector.heads import LinearHead
-from selector.threat import ThreatModel
 
 Features = Callable[[Tensor], Tensor]
 Aim = Callable[[Tensor, Tensor], Tensor]
@@ -66,40 +63,6 @@ class BatchSize:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How hard to search.
-
-    Attributes:
-        attack: the ascent, a value of :data:`selector.attacks.ATTACKS`.
-        restarts: random starts per image, at least 1.
-        steps: gradient evaluations per start, at least 1.
-        seed: of the random starts.
-    """
-
-    attack: Attack
-    restarts: int
-    steps: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Search:
-    """What attacks with one aim attained.
-
-    Attributes:
-        features: (n,d) at the best point per image, re-scored in fp32.
-        restart_values: (restarts,n), the aim there for the best point of each restart.
-        rising: (n,) bool, the best restart was still rising at its end.
-        stuck: (n,) bool, some iterate had a zero gradient.
-    """
-
-    features: Tensor
-    restart_values: Tensor
-    rising: Tensor
-    stuck: Tensor
-
-
-@dataclass(frozen=True)
 class Pool:
     """Features of every point that an attack attained, beside the clean ones.
 
@@ -143,65 +106,7 @@ def extract(images: Images) -> Tensor:
         with torch.no_grad():
             return (images.backbone(x),)
 
-    return _over_batches(images, run)[0]
-
-
-def search(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Search:
-    """Maximise ``aim`` over the threat set of every image, from several random starts.
-
-    The search may run in any precision; the point that each restart found is scored once more by
-    a plain forward pass, and only that score counts.
-    """
-
-    def run(index: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-        objective = _objective(images.backbone, aim, index)
-        values, best = [], None
-        for restart in range(budget.restarts):
-            start = threat.random_start(x, _seeds(budget.seed, restart, index))
-            ascent = budget.attack(objective, x, start, threat, budget.steps)
-            with torch.no_grad():
-                features = images.backbone(ascent.x)
-                value = aim(features, index)
-            values.append(value)
-            if best is None:
-                best = (value, features, ascent.rising, ascent.stuck)
-            else:
-                better = value > best[0]
-                best = (
-                    torch.where(better, value, best[0]),
-                    torch.where(better[:, None], features, best[1]),
-                    torch.where(better, ascent.rising, best[2]),
-                    best[3] | ascent.stuck,
-                )
-        assert best is not None
-        return (best[1], torch.stack(values, dim=1), best[2], best[3])
-
-    features, values, rising, stuck = _over_batches(images, run)
-    return Search(features, values.T, rising, stuck)
-
-
-def noise_control(images: Images, clean: Tensor, threat: ThreatModel, seed: int) -> Tensor:
-    """Features (n,d) of the farther of two random points per image, without any gradient.
-
-    Corners of the ball for linf, its surface for l2. A gradient attack that does not beat this
-    has not followed a useful gradient.
-    """
-
-    def run(index: Tensor, x: Tensor) -> tuple[Tensor]:
-        best = torch.zeros_like(clean[index])
-        farthest = torch.full((len(index),), -1.0, dtype=torch.float64, device=x.device)
-        for draw in range(2):
-            noise = threat.random_start(x, _seeds(seed, 1000 + draw, index)) - x
-            surface = threat.project(x + threat.eps * threat.steepest_step(noise), x)
-            with torch.no_grad():
-                features = images.backbone(surface)
-            distance = displacement(features, clean[index])
-            farther = distance > farthest
-            best = torch.where(farther[:, None], features, best)
-            farthest = torch.where(farther, distance, farthest)
-        return (best,)
-
-    return _over_batches(images, run)[0]
+    return over_batches(images, run)[0]
 
 
 def displacement(points: Tensor, clean: Tensor, projection: Tensor | None = None) -> Tensor:
@@ -250,19 +155,13 @@ def margin_aim(head: LinearHead, labels: Tensor) -> Aim:
     return aim
 
 
-def _objective(backbone: Features, aim: Aim, index: Tensor) -> Objective:
-    return lambda x: aim(backbone(x), index)
+def over_batches(images: Images, run: Callable[[Tensor, Tensor], Sequence[Tensor]]) -> list[Tensor]:
+    """Run every batch and join the results; start over with half the batch when out of memory.
 
-
-def _seeds(seed: int, restart: int, index: Tensor) -> list[int]:
-    """One seed per image; a checksum spreads them so that neighbouring images share no noise."""
-    return [zlib.crc32(f"{seed}/{restart}/{i}".encode()) for i in index.tolist()]
-
-
-def _over_batches(
-    images: Images, run: Callable[[Tensor, Tensor], Sequence[Tensor]]
-) -> list[Tensor]:
-    """Run every batch and join the results; start over with half the batch when out of memory."""
+    Args:
+        images: what to run, and how many at a time.
+        run: indices (b,) and images (b,3,S,S) -> tensors that each have b rows.
+    """
     while True:
         try:
             parts = [run(index, x) for index, x in images.batches()]

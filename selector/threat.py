@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,6 +81,14 @@ class ThreatModel:
 
     def __str__(self) -> str:
         return format_threat(self.norm, self.eps)
+
+
+def seeds(seed: int, draw: int, index: Tensor) -> list[int]:
+    """One seed per image of ``index`` (b,) for the draw of that number.
+
+    A checksum spreads them so that neighbouring images share no noise.
+    """
+    return [zlib.crc32(f"{seed}/{draw}/{i}".encode()) for i in index.tolist()]
 
 
 def _lengths(delta: Tensor) -> Tensor:

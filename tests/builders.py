@@ -150,6 +150,8 @@ def sound() -> Diagnostics:
         zero_gradient=0.0,
         noise_ratio=0.3,
         noise_wins=0.0,
+        search_ratio=0.4,
+        search_wins=0.0,
         effective_rank=20.0,
     )
 

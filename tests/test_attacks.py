@@ -13,7 +13,7 @@ import torch
 from conftest import DEVICES, SHAPE, SIZE, LinearBackbone, grey, normal
 from torch import Tensor, nn
 
-from selector.attacks import ATTACKS, Ascent, Attack, Objective, _checkpoints, apgd, pgd
+from selector.attacks import ATTACKS, Ascent, Attack, Objective, _checkpoints, annealed, apgd, pgd
 from selector.norms import NORMS, Norm
 from selector.threat import ThreatModel
 
@@ -357,6 +357,20 @@ def pgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: i
     return visited
 
 
+def annealed_by_definition(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
+    """Iterates with APGD's momentum and steps that fall from 2 eps as half a cosine."""
+    behind, here, visited = start, start, [start]
+    for k in range(steps):
+        _, gradient = ask(here)
+        size = 2 * EPS * np.cos(np.pi / 2 * k / steps) ** 2
+        z = project(here + size * direction(gradient, norm), x, norm)
+        inertia = 0.0 if k == 0 else 0.25
+        ahead = project(here + (1 - inertia) * (z - here) + inertia * (here - behind), x, norm)
+        visited.append(ahead)
+        behind, here = here, ahead
+    return visited
+
+
 @dataclass
 class Halvings:
     """Why Algorithm 1 halved its step, and where only the step before kept it from halving."""
@@ -416,12 +430,15 @@ def visited_by(attack: Attack, seed: int, x: Tensor, start: Tensor, threat, step
 
 @each_norm
 @pytest.mark.parametrize("seed", range(4))
-def test_pgd_is_the_published_algorithm(norm: Norm, seed: int):
+@pytest.mark.parametrize(
+    ("attack", "account"), [(pgd, pgd_by_the_paper), (annealed, annealed_by_definition)]
+)
+def test_an_attack_is_its_published_algorithm(attack: Attack, account, norm: Norm, seed: int):
     threat, x = ThreatModel(norm, EPS), images()[seed : seed + 1]
     start = threat.random_start(x, [seed])
     ask = objective_of(seed)
-    expected = pgd_by_the_paper(ask, x.flatten().numpy(), start.flatten().numpy(), norm, 12)
-    visited = visited_by(pgd, seed, x, start, threat, 12)
+    expected = account(ask, x.flatten().numpy(), start.flatten().numpy(), norm, 12)
+    visited = visited_by(attack, seed, x, start, threat, 12)
     np.testing.assert_allclose(visited, expected, rtol=0, atol=1e-9)
 
 
@@ -511,4 +528,4 @@ def test_an_ascent_that_arrived_is_not_rising(attack: Attack):
 
 
 def test_the_table_names_the_attacks():
-    assert (ATTACKS["apgd"], ATTACKS["pgd"]) == (apgd, pgd)
+    assert {"annealed": annealed, "apgd": apgd, "pgd": pgd} == ATTACKS

@@ -11,11 +11,16 @@ from conftest import normal
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from selector import diagnostics, ranking
+from selector.attacks import ATTACKS
+from selector.controls import Controls, gradient_free
 from selector.diagnostics import diagnose, flags
 from selector.records import Diagnostics, Flag
-from selector.sensitivity import Search
+from selector.search import Budget, Search, search
+from selector.sensitivity import BatchSize, Features, Images, displacement_aim, extract
+from selector.threat import ThreatModel
 
 BALANCED = torch.arange(100) % 10
 GOOD = head(right(90), right(50), right(60))
@@ -61,6 +66,7 @@ def test_sound_diagnostics_raise_no_flag() -> None:
     ("fields", "code"),
     [
         ({"noise_wins": 0.06}, "masked_gradients"),
+        ({"search_wins": 0.06}, "masked_gradients"),
         ({"zero_gradient": 0.06}, "masked_gradients"),
         ({"noise_wins": 1.0, "zero_gradient": 1.0}, "masked_gradients"),
         ({"still_rising": 0.26}, "still_rising"),
@@ -78,6 +84,7 @@ def test_planted_diagnostics_raise_their_flag(fields: dict[str, float], code: st
     "fields",
     [
         {"noise_wins": 0.05},
+        {"search_wins": 0.05},
         {"zero_gradient": 0.05},
         {"still_rising": 0.25},
         {"effective_rank": 2.0},
@@ -96,8 +103,10 @@ def test_every_reason_is_given() -> None:
 
 
 def test_messages_hold_the_numbers() -> None:
-    (masked,) = flags(planted(noise_wins=0.25, zero_gradient=0.125), GOOD, BALANCED)
+    fields = {"noise_wins": 0.25, "search_wins": 0.375, "zero_gradient": 0.125}
+    (masked,) = flags(planted(**fields), GOOD, BALANCED)
     assert "25%" in masked.message
+    assert "random search 38%" in masked.message
     assert "12%" in masked.message
 
 
@@ -117,7 +126,7 @@ def test_noise_is_compared_with_the_attack_image_by_image() -> None:
     clean = normal(4, 3, seed=0)
     attack = searched(moved(clean, [1.0, 1.0, 1.0, 1.0]), torch.ones(1, 4))
     noise = moved(clean, [0.5, 2.0, 1.005, 0.5])
-    found = diagnose(attack, clean, noise)
+    found = diagnose(attack, clean, Controls(noise, noise))
     # 1.005 is no win: within a hundredth noise and attack are level.
     assert found.noise_wins == pytest.approx(1 / 4)
     assert found.noise_ratio == pytest.approx((0.5 + 2.0 + 1.005 + 0.5) / 4)
@@ -126,7 +135,7 @@ def test_noise_is_compared_with_the_attack_image_by_image() -> None:
 def test_restart_spread_is_relative_and_in_units_of_distance() -> None:
     clean = normal(2, 3, seed=0)
     distances = torch.tensor([[1.0, 10.0], [3.0, 10.0], [4.0, 10.0]])
-    found = diagnose(searched(moved(clean, [4.0, 10.0]), distances), clean, clean)
+    found = diagnose(searched(moved(clean, [4.0, 10.0]), distances), clean, Controls(clean, clean))
     # The first image: (4 - 8/3) / 4 = 1/3; the second has none.
     assert found.restart_spread == pytest.approx(1 / 6)
 
@@ -139,14 +148,15 @@ def test_shares_of_images() -> None:
         rising=[True, True, True, False],
         stuck=[False, True, False, False],
     )
-    found = diagnose(attack, clean, clean)
+    found = diagnose(attack, clean, Controls(clean, clean))
     assert (found.still_rising, found.zero_gradient) == (0.75, 0.25)
     assert (found.noise_wins, found.noise_ratio) == (0, 0)
 
 
 def test_an_image_that_no_attack_moves_is_no_division_by_zero() -> None:
     clean = normal(2, 3, seed=0)
-    found = diagnose(searched(clean.clone(), torch.zeros(2, 2)), clean, clean + 1)
+    controls = Controls(clean + 1, clean + 1)
+    found = diagnose(searched(clean.clone(), torch.zeros(2, 2)), clean, controls)
     assert found.noise_wins == 1
     assert math.isfinite(found.noise_ratio)
 
@@ -158,7 +168,7 @@ def test_effective_rank_of_equal_directions_is_their_number(
     # Rows +-e_i in a rotated basis: centred, and the same energy in each of the directions.
     basis = torch.linalg.qr(normal(8, 8, seed=seed)).Q[:rank]
     clean = scale * torch.cat([basis, -basis]) + normal(8, seed=seed + 1)
-    found = diagnose(searched(clean + 1, torch.ones(1, 2 * rank)), clean, clean)
+    found = diagnose(searched(clean + 1, torch.ones(1, 2 * rank)), clean, Controls(clean, clean))
     assert found.effective_rank == pytest.approx(rank, rel=1e-6)
 
 
@@ -166,5 +176,85 @@ def test_effective_rank_of_an_uneven_spectrum() -> None:
     # Energies 1/2, 1/4, 1/4 have entropy 1.5 log 2.
     axes = torch.diag(torch.tensor([2.0, 2.0**0.5, 2.0**0.5]))
     clean = torch.cat([axes, -axes])
-    found = diagnose(searched(clean + 1, torch.ones(1, 6)), clean, clean)
+    found = diagnose(searched(clean + 1, torch.ones(1, 6)), clean, Controls(clean, clean))
     assert found.effective_rank == pytest.approx(2**1.5, rel=1e-6)
+
+
+def test_a_random_search_is_compared_apart_from_noise() -> None:
+    clean = normal(4, 3, seed=0)
+    attack = searched(moved(clean, [1.0] * 4), torch.ones(1, 4))
+    controls = Controls(moved(clean, [0.5] * 4), moved(clean, [0.5, 2.0, 3.0, 1.005]))
+    found = diagnose(attack, clean, controls)
+    assert (found.noise_wins, found.search_wins) == (0, 0.5)
+    assert found.search_ratio == pytest.approx((0.5 + 2.0 + 3.0 + 1.005) / 4)
+
+
+# Networks whose numbers must not be believed, measured as a candidate is.
+
+THREAT = ThreatModel("linf", 8 / 255)
+
+
+def smooth(x: Tensor) -> Tensor:
+    return (0.3 * (x - 0.5).flatten(1) @ normal(3 * 64, 8, seed=1).to(x)).tanh()
+
+
+def rounded(x: Tensor) -> Tensor:
+    """Pixels in steps of 16/255, and a faint true gradient that leads nowhere."""
+    return torch.cat([10 * (x * 255 / 16).round().flatten(1), 1e-3 * smooth(x)], dim=1)
+
+
+def stairs(x: Tensor) -> Tensor:
+    """Brightness of each quarter in steps: noise averages out below one, a square does not."""
+    quarters = functional.avg_pool2d(x - 0.5, 4).flatten(1)
+    return torch.cat([10 * (quarters * 255 / 14).round(), 1e-3 * smooth(x)], dim=1)
+
+
+def dead_when_bright(x: Tensor) -> Tensor:
+    """Features of bright images have no gradient."""
+    bright = x.mean(dim=(1, 2, 3)) > 128 / 255
+    return torch.where(bright[:, None], smooth(x).detach(), smooth(x))
+
+
+def two_hills(x: Tensor) -> Tensor:
+    """Hills on either side of grey, one three times as high: the start decides which."""
+    along = (x - 128 / 255).flatten(1) @ normal(3 * 64, seed=2).to(x)
+    hills = torch.stack([along.relu(), 3 * (-along).relu()], dim=1)
+    return torch.cat([hills, 0.01 * smooth(x)], dim=1)
+
+
+def measure(backbone: Features) -> Diagnostics:
+    """Diagnostics of a quick search over 12 images (12,3,8,8) that are nearly grey."""
+    drawn = torch.randint(-2, 3, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    images = Images((128 + drawn).to(torch.uint8), backbone, torch.device("cpu"), BatchSize(12))
+    clean = extract(images)
+    found = search(images, displacement_aim(clean), THREAT, Budget(ATTACKS["annealed"], 2, 10, 0))
+    return diagnose(found, clean, gradient_free(images, clean, THREAT, seed=0))
+
+
+def test_a_smooth_network_raises_no_flag() -> None:
+    found = measure(smooth)
+    assert flags(found, GOOD, BALANCED) == ()
+    assert found.noise_ratio < found.search_ratio < 1
+    assert found.restart_spread < 0.1
+
+
+def test_noise_finds_out_a_network_that_rounds() -> None:
+    found = measure(rounded)
+    assert found.noise_wins > diagnostics.MASKING_SHARE
+    assert "masked_gradients" in codes(flags(found, GOOD, BALANCED))
+
+
+def test_a_random_search_finds_out_what_noise_does_not() -> None:
+    found = measure(stairs)
+    assert found.noise_wins <= diagnostics.MASKING_SHARE < found.search_wins
+    assert "masked_gradients" in codes(flags(found, GOOD, BALANCED))
+
+
+def test_a_gradient_that_vanishes_is_found_out() -> None:
+    found = measure(dead_when_bright)
+    assert found.zero_gradient > diagnostics.MASKING_SHARE
+    assert "masked_gradients" in codes(flags(found, GOOD, BALANCED))
+
+
+def test_starts_that_disagree_show_in_their_spread() -> None:
+    assert measure(two_hills).restart_spread > 3 * measure(smooth).restart_spread

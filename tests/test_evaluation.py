@@ -107,6 +107,7 @@ def test_planned_passes_are_the_passes_made(measured: Evaluation, setting: Setti
 
 
 def test_backward_passes_are_one_per_step_and_start(measured: Evaluation) -> None:
+    # Two restarts of four steps: two ascents of two steps and one of four, eight in all.
     starts = 2 * (SIZES.validation + 2 * SIZES.test) + 4 * SIZES.test
     assert measured.cost.backward_passes == 4 * starts + evaluation.PREFLIGHT_IMAGES
 

@@ -18,7 +18,7 @@ PACKAGE = Path(selector.__file__).parent
 LONGEST = 280
 
 # The arithmetic sees tensors and callables only: no names, paths, network or printing.
-PURE = ("threat", "attacks", "sensitivity", "heads", "bounds")
+PURE = ("threat", "attacks", "sensitivity", "search", "controls", "heads", "bounds")
 OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typer", "safetensors"}
 
 # The only modules that may import a library; packages stand for what is in them.

@@ -70,7 +70,7 @@ def rank(
     preset: Annotated[
         Preset, typer.Option(help="How much to measure; every preset is smaller on a CPU.")
     ] = "standard",
-    attack: Annotated[str, typer.Option(help="apgd or pgd.")] = "apgd",
+    attack: Annotated[str, typer.Option(help="annealed, apgd or pgd.")] = "annealed",
     restarts: Annotated[int | None, typer.Option(help="Random starts per image.")] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps per start.")] = None,
     train_images: Annotated[int | None, typer.Option(help="Images to fit heads on.")] = None,

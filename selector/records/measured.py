@@ -107,12 +107,17 @@ class Diagnostics(Record):
     """How far the attack's numbers can be trusted."""
 
     restart_spread: Annotated[
-        float, Field(description="mean over images of (best - mean restart) / best displacement")
+        float,
+        Field(description="mean over images of (best - mean) / best of the random starts"),
     ]
     still_rising: Annotated[float, Field(description="share of images whose best restart rose")]
     zero_gradient: Annotated[float, Field(description="share of images with a zero gradient")]
     noise_ratio: Annotated[float, Field(description="random noise's displacement / the attack's")]
     noise_wins: Annotated[float, Field(description="share of images where noise beat the attack")]
+    search_ratio: Annotated[float, Field(description="random search's displacement / the attack's")]
+    search_wins: Annotated[
+        float, Field(description="share of images where a random search beat the attack")
+    ]
     effective_rank: Annotated[float, Field(description="exp(entropy) of the feature spectrum")]
 
 

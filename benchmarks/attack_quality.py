@@ -1,0 +1,205 @@
+"""How much of the largest displacement that is known an attack attains, and at what cost.
+
+For every network, threat and attack: the attained displacement ||g(x') - g(x)||_2 as a share of the
+best known, in the mean over images and for the worst image; and the passes that it took. Best known
+is, per image, the largest that any attack of the run attained, one of ours with ten times the
+budget of ``standard`` included.
+
+    make bench                                              # sets up the peers' environment
+    python benchmarks/attack_quality.py                     # a CPU: six networks, six minutes
+    python benchmarks/attack_quality.py --device cuda --images 256 --weights DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from competitors import Bench
+from networks import networks
+from peers import PEERS
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from selector.devices import choose_device, describe_device, full_precision
+from selector.threat import ThreatModel
+
+THREATS = (ThreatModel("linf", 4 / 255), ThreatModel("linf", 8 / 255), ThreatModel("l2", 0.5))
+# Restarts and steps of the presets: of a GPU 2x10, 5x20 and 10x50, of a CPU 1x8, 2x10 and 5x20.
+OURS = ((1, 8), (2, 10), (5, 20), (10, 50))
+STANDARD, TENFOLD = "ours 5x20", "ours, tenfold"
+TARGET_MEAN, TARGET_WORST = 0.98, 0.90
+VERSIONS = (
+    "selector", "torch", "timm", "foolbox", "torchattacks", "adversarial-robustness-toolbox",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attack on one network; shares of the best known displacement, passes per image."""
+
+    network: str
+    threat: str
+    attack: str
+    mean: float
+    worst: float
+    forward: float
+    backward: float
+    seconds: float
+
+    @property
+    def passes(self) -> float:
+        """Forward and backward passes per image."""
+        return self.forward + self.backward
+
+
+def main() -> None:
+    """Measure, print the tables, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--weights", type=Path, help="folder of networks in timm's layout")
+    parser.add_argument("--no-peers", action="store_true", help="ours and the controls alone")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    device = choose_device(options.device)
+    warnings.filterwarnings("ignore", module="art|foolbox|torchattacks")
+    rows: list[Row] = []
+    with full_precision():
+        for network in networks(options.images, options.weights, device):
+            for threat in THREATS:
+                rows += measure(Bench.of(network, threat, device), not options.no_peers)
+                show(rows[-1].network, rows[-1].threat, rows)
+    behind = summarise(rows)
+    if options.output:
+        report = {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": commit(),
+            "device": describe_device(device).model_dump(),
+            "threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+            "versions": {
+                name: version(name) for name in (VERSIONS[:3] if options.no_peers else VERSIONS)
+            },
+            "seeds": {"ours": 0, "tenfold": 1, "peers": 0},
+            "images": options.images,
+            "ours_behind_at_equal_passes": behind,
+            "rows": [asdict(row) for row in rows],
+        }
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def measure(bench: Bench, peers: bool) -> list[Row]:
+    """All attacks on one network under one threat."""
+    attacks: dict[str, Callable[[], Tensor]] = {
+        f"ours {restarts}x{steps}": lambda r=restarts, s=steps: bench.ours(r, s)
+        for restarts, steps in OURS
+    }
+    attacks[TENFOLD] = lambda: bench.ours(20, 50, seed=1)
+    if peers:
+        attacks |= {name: lambda p=peer: bench.theirs(p) for name, peer in PEERS.items()}
+    attacks["random search 200"] = lambda: bench.without_gradient(200)
+    attacks["random noise"] = lambda: bench.without_gradient(0)
+
+    attained, costs = {}, {}
+    for name, attack in attacks.items():
+        counted = bench.counted
+        counted.forward_passes = counted.backward_passes = 0
+        began = time.perf_counter()
+        attained[name] = attack()
+        seconds = time.perf_counter() - began
+        costs[name] = (counted.forward_passes, counted.backward_passes, seconds)
+    best = torch.stack(list(attained.values())).amax(dim=0)
+    images = len(best)
+    return [
+        Row(
+            network=bench.network.name,
+            threat=str(bench.threat),
+            attack=name,
+            mean=(attained[name].mean() / best.mean()).item(),
+            worst=(attained[name] / best).min().item(),
+            forward=forward / images,
+            backward=backward / images,
+            seconds=seconds,
+        )
+        for name, (forward, backward, seconds) in costs.items()
+    ]
+
+
+def show(network: str, threat: str, rows: list[Row]) -> None:
+    """Print the table of one network under one threat."""
+    table = Table(title=f"{network}, {threat}: share of the best known displacement")
+    for column in ("attack", "mean", "worst image", "forward", "backward", "seconds"):
+        table.add_column(column, justify="left" if column == "attack" else "right")
+    for row in rows:
+        if (row.network, row.threat) == (network, threat):
+            table.add_row(
+                row.attack,
+                f"{row.mean:.3f}",
+                f"{row.worst:.3f}",
+                f"{row.forward:.0f}",
+                f"{row.backward:.0f}",
+                f"{row.seconds:.2f}",
+            )
+    Console(width=100).print(table)
+
+
+def summarise(rows: list[Row]) -> list[dict[str, str | float]]:
+    """Print what was aimed at; return every case where ours is behind at equal passes.
+
+    A peer is compared with the largest of our presets that takes no more passes than it did.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.network, row.threat), []).append(row)
+    behind: list[dict[str, str | float]] = []
+    compared = 0
+    for (network, threat), group in groups.items():
+        ours = [row for row in group if row.attack.startswith("ours ")]
+        for peer in (row for row in group if not row.attack.startswith("ours")):
+            within = [row for row in ours if row.passes <= peer.passes]
+            if not within:
+                continue
+            compared += 1
+            own = max(within, key=lambda row: row.passes)
+            if own.mean < peer.mean:
+                gap = peer.mean - own.mean
+                behind.append({"network": network, "threat": threat, "peer": peer.attack}
+                              | {"ours": own.attack, "by": gap})  # fmt: skip
+    standard = [row for row in rows if row.attack == STANDARD]
+    met = [row for row in standard if row.mean >= TARGET_MEAN and row.worst >= TARGET_WORST]
+    print(
+        f"{STANDARD}: at least {TARGET_MEAN:.0%} of the best known in the mean and"
+        f" {TARGET_WORST:.0%} on the worst image in {len(met)} of {len(standard)} cases; lowest"
+        f" mean {min(row.mean for row in standard):.3f}, lowest worst image"
+        f" {min(row.worst for row in standard):.3f}"
+    )
+    print(f"ours behind at equal passes in {len(behind)} of {compared} comparisons")
+    for case in behind:
+        print("  {network}, {threat}: {ours} behind {peer} by {by:.4f}".format(**case))
+    return behind
+
+
+def commit() -> str:
+    """The commit of the checkout this file is in, or "unknown"."""
+    folder = Path(__file__).parent
+    done = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What is reached without any gradient: a control of the attacks that follow one.
+
+A gradient attack that one of these beats has not followed a useful gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selector.sensitivity import Features, Images, displacement, over_batches
+from selector.threat import ThreatModel, seeds
+
+NOISE_DRAWS = 2
+SEARCH_STEPS = 10
+
+# The draws of a search's restarts are counted from 0; these must not be the same.
+_FIRST_DRAW = 1000
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Features of the farthest point per image that each control found.
+
+    Attributes:
+        noise: (n,d), of NOISE_DRAWS random points.
+        searched: (n,d), of a random search that began at the farther of these.
+    """
+
+    noise: Tensor
+    searched: Tensor
+
+
+def gradient_free(
+    images: Images, clean: Tensor, threat: ThreatModel, seed: int, steps: int = SEARCH_STEPS
+) -> Controls:
+    """Push every image's features away from ``clean`` (n,d) by chance alone.
+
+    Noise is at corners of the ball for linf, on its surface for l2. The random search moves a
+    square of the image at a time and keeps what went farther, as Andriushchenko et al. 2020 do,
+    "Square Attack: a query-efficient black-box adversarial attack via random search".
+
+    Args:
+        images: what to disturb, and how to run it.
+        clean: the features of the undisturbed images (n,d).
+        threat: the set to stay in.
+        seed: of every draw.
+        steps: forward passes of the random search per image.
+    """
+
+    def run(index: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        origin = clean[index]
+        draws = [
+            _score(images.backbone, _noise(x, threat, seeds(seed, _FIRST_DRAW + k, index)), origin)
+            for k in range(NOISE_DRAWS)
+        ]
+        best = noise = draws[0].farther(draws[1])
+        for step in range(steps):
+            draw = seeds(seed, _FIRST_DRAW + NOISE_DRAWS + step, index)
+            side = _side(step / steps, x.shape[-1])
+            moved = _move_square(best.x, x, threat, side, draw)
+            best = best.farther(_score(images.backbone, moved, origin))
+        return noise.features, best.features
+
+    return Controls(*over_batches(images, run))
+
+
+@dataclass(frozen=True)
+class _Points:
+    x: Tensor
+    features: Tensor
+    distance: Tensor
+
+    def farther(self, other: _Points) -> _Points:
+        wins = other.distance > self.distance
+        return _Points(
+            torch.where(wins[:, None, None, None], other.x, self.x),
+            torch.where(wins[:, None], other.features, self.features),
+            torch.where(wins, other.distance, self.distance),
+        )
+
+
+def _score(backbone: Features, points: Tensor, origin: Tensor) -> _Points:
+    with torch.no_grad():
+        features = backbone(points)
+    return _Points(points, features, displacement(features, origin))
+
+
+def _noise(x: Tensor, threat: ThreatModel, draw: list[int]) -> Tensor:
+    return _outwards(threat.random_start(x, draw), x, threat)
+
+
+def _outwards(points: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
+    """Onto the border of the ball in the direction of ``points``, then into the box."""
+    return threat.project(x + threat.eps * threat.steepest_step(points - x), x)
+
+
+def _side(progress: float, size: int) -> int:
+    """Side of the square in pixels: half of the image at first, a fifth at the end."""
+    return max(1, math.ceil(size * (0.5 - 0.3 * progress)))
+
+
+def _move_square(
+    points: Tensor, x: Tensor, threat: ThreatModel, side: int, draw: list[int]
+) -> Tensor:
+    """Give every channel of one square per image a random sign, at full strength."""
+    delta = points - x
+    height, width = x.shape[-2:]
+    strength = threat.eps if threat.norm == "linf" else threat.eps / math.sqrt(3 * side * side)
+    for row, one in zip(delta, draw, strict=True):
+        generator = torch.Generator().manual_seed(one)
+        top = int(torch.randint(height - side + 1, (), generator=generator))
+        left = int(torch.randint(width - side + 1, (), generator=generator))
+        signs = 2 * torch.randint(2, (3, 1, 1), generator=generator) - 1
+        row[:, top : top + side, left : left + side] = strength * signs.to(row)
+    if threat.norm == "linf":
+        return threat.project(x + delta, x)
+    return _outwards(x + delta, x, threat)

@@ -1,0 +1,105 @@
+"""The benchmark of attack quality on a network that is known exactly, without the peers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from conftest import SHAPE, SIZE, LinearBackbone, normal
+from torch import Tensor, nn
+
+from selector.threat import ThreatModel
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+THREAT = ThreatModel("linf", 0.1)
+LINEAR = LinearBackbone(normal(6, SIZE, seed=1))
+
+
+class Linear(nn.Module):
+    """LINEAR as a network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return LINEAR(x)
+
+
+@pytest.fixture
+def quality(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script, imported as it is run: from its own folder."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    import attack_quality
+
+    yield attack_quality
+    for name in set(sys.modules) - before:
+        if name in {path.stem for path in BENCHMARKS.glob("*.py")}:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def bench(quality: ModuleType) -> Any:
+    """Five images under a linear network."""
+    drawn = torch.Generator().manual_seed(0)
+    pixels = torch.randint(100, 156, (5, *SHAPE), dtype=torch.uint8, generator=drawn)
+    network = sys.modules["networks"].Network("linear", Linear(), pixels)
+    return quality.Bench.of(network, THREAT, torch.device("cpu"))
+
+
+def test_shares_and_passes_of_a_network_that_is_known(quality: ModuleType, bench: Any) -> None:
+    rows = {row.attack: row for row in quality.measure(bench, peers=False)}
+    standard = rows[quality.STANDARD]
+    assert (standard.forward, standard.backward) == (112, 100)
+    assert rows[quality.TENFOLD].backward == 10 * standard.backward
+    assert standard.mean > 0.95
+    assert rows["random noise"].mean < standard.mean < rows[quality.TENFOLD].mean + 1e-3
+    assert max(row.mean for row in rows.values()) <= 1
+    exact = LINEAR.largest_displacement("linf", 0.1)
+    assert bench.ours(5, 20).amax().item() <= exact * (1 + 1e-5)
+
+
+def test_a_peer_is_counted_and_scored_by_us(bench: Any) -> None:
+    def peer(objective: Any, x: Tensor, threat: ThreatModel) -> Tensor:
+        point = threat.random_start(x, range(len(x))).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(objective(point).sum(), point)
+        return threat.project(point + 2 * threat.eps * gradient.sign(), x)
+
+    attained = bench.theirs(peer)
+    assert (bench.counted.forward_passes, bench.counted.backward_passes) == (5, 5)
+    assert (attained > bench.without_gradient(0)).all()
+
+
+def test_a_peer_that_leaves_the_threat_set_is_refused(bench: Any) -> None:
+    with pytest.raises(ValueError, match="left the threat set"):
+        bench.theirs(lambda objective, x, threat: x + 2 * threat.eps)
+
+
+def test_the_logits_of_peers_rise_as_the_objective_and_point_the_same_way(
+    quality: ModuleType,
+) -> None:
+    peers = sys.modules["peers"]
+    x = normal(4, *SHAPE, seed=3).requires_grad_(True)
+    classifier, labels = peers.as_classifier(lambda p: LINEAR(p).square().sum(dim=1), x)
+    own = LINEAR(x).square().sum(dim=1)
+    losses = nn.functional.cross_entropy(classifier(x), labels, reduction="none")
+    assert losses.argsort().tolist() == own.argsort().tolist()
+    (theirs,) = torch.autograd.grad(losses.sum(), x)
+    (ours,) = torch.autograd.grad(own.sum(), x)
+    assert torch.equal(theirs.sign(), ours.sign())
+
+
+def test_where_a_peer_is_ahead_at_equal_passes_is_said(
+    quality: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def row(attack: str, mean: float, passes: int) -> Any:
+        return quality.Row("net", "linf 4/255", attack, mean, mean, passes, passes, 1.0)
+
+    ours = [row("ours 1x8", 0.5, 9), row(quality.STANDARD, 0.99, 106)]
+    peers = [row("cheap", 0.6, 10), row("dear", 0.98, 110), row("cheapest", 0.9, 1)]
+    (behind,) = quality.summarise([*ours, *peers])
+    assert (behind["peer"], behind["ours"]) == ("cheap", "ours 1x8")
+    printed = capsys.readouterr().out
+    assert "in 1 of 1 cases" in printed
+    assert "behind at equal passes in 1 of 2 comparisons" in printed
