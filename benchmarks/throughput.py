@@ -37,11 +37,12 @@ from timm.models import save_for_hf
 from selector.backbones import Backbone, load_backbone
 from selector.candidates import Candidate, Pinned
 from selector.devices import choose_device, describe_device, full_precision, keep_freed_memory
-from selector.evaluation import Prepared, Setting, evaluate, first_batch_size
+from selector.evaluation import Prepared, evaluate, first_batch_size
 from selector.fetching import prepare
 from selector.protocol import Overrides, choose_protocol
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
+from selector.workload import Setting
 
 NETWORKS = {
     "small": ("test_vit", "resnet18", "mobilenetv3_small_100", "deit_tiny_patch16_224"),

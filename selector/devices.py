@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -90,3 +91,20 @@ def no_room() -> CandidateError:
         "the network does not fit into the memory of this machine.",
         hint="Use another machine or --device, or leave it out.",
     )
+
+
+class Stopwatch:
+    """Seconds spent per stage."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device = device
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to ``name``, the device's queue emptied first."""
+        started = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,23 +11,21 @@ import torch
 from torch import Tensor
 
 from selector import bounds
-from selector.attacks import ATTACKS
 from selector.backbones import Backbone, load_backbone
 from selector.candidates import Checkpoint
-from selector.controls import NOISE_DRAWS, SEARCH_STEPS, gradient_free
-from selector.devices import full_precision
+from selector.controls import gradient_free
+from selector.devices import Stopwatch, full_precision
 from selector.diagnostics import diagnose
 from selector.errors import CandidateError
 from selector.heads import (
     ChosenHead,
+    Heads,
     Labelled,
-    LinearHead,
     choose_head,
     choose_probe,
     task_projection,
 )
 from selector.preflight import check_backbone
-from selector.protocol import Protocol
 from selector.records import Cost, Diagnostics, Evaluation, Provenance
 from selector.search import Budget, search
 from selector.sensitivity import (
@@ -44,7 +41,7 @@ from selector.sensitivity import (
 from selector.summary import Measured, summarise
 from selector.tasks import Task
 from selector.tasks.decoding import Split
-from selector.threat import ThreatModel
+from selector.workload import Setting, full_budget, half_budget
 
 # Images of the pre-flight batch.
 PREFLIGHT_IMAGES = 4
@@ -52,16 +49,6 @@ PREFLIGHT_IMAGES = 4
 # Images per pass start from this many input pixels, and shrink when memory runs out.
 _PIXELS_PER_BATCH = {"cpu": 32 * 224 * 224, "cuda": 256 * 224 * 224}
 _LARGEST_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for every candidate of a run."""
-
-    task: Task
-    threat: ThreatModel
-    protocol: Protocol
-    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -76,25 +63,8 @@ class Prepared:
     checkpoint: Checkpoint | None = None
 
 
-class Stopwatch:
-    """Seconds spent per stage."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: dict[str, float] = {}
-        self._device = device
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to ``name``, the device's queue emptied first."""
-        started = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """One candidate, loaded and checked, ready to be measured."""
 
     backbone: Backbone
@@ -104,37 +74,21 @@ class _Run:
 
     @property
     def budget(self) -> Budget:
-        return _budget(self.setting.protocol)
+        """How hard the protocol searches."""
+        return full_budget(self.setting.protocol)
 
     @property
     def half_budget(self) -> Budget:
-        return _half(self.budget)
+        """How hard it attacks a head with one aim."""
+        return half_budget(self.setting.protocol)
 
     def images(self, split: Split) -> Images:
+        """A part of the task, ready for this backbone."""
         return Images(split.pixels, self.backbone, self.setting.device, self.batch)
 
     def clean(self, split: Split) -> Labelled:
         """Features and labels of a part of the task, on the device."""
         return Labelled.clean(extract(self.images(split)), split.labels.to(self.setting.device))
-
-
-def planned_passes(setting: Setting) -> int:
-    """Forward passes that one candidate takes, in images, for progress displays."""
-    protocol, task = setting.protocol, setting.task
-    full, half = _budget(protocol), _half(_budget(protocol))
-    found = full.forward_passes * (len(task.validation) + 2 * len(task.test))
-    found += 4 * half.forward_passes * len(task.test)
-    controls = (NOISE_DRAWS + SEARCH_STEPS) * len(task.test)
-    return len(task.train) + len(task.validation) + len(task.test) + found + controls
-
-
-def _budget(protocol: Protocol) -> Budget:
-    return Budget(ATTACKS[protocol.attack], protocol.restarts, protocol.steps, protocol.seed)
-
-
-def _half(budget: Budget) -> Budget:
-    """A head is attacked with two aims; each gets half of the restarts."""
-    return replace(budget, restarts=max(1, budget.restarts // 2))
 
 
 def first_batch_size(input_size: tuple[int, int], device: torch.device) -> int:
@@ -157,33 +111,39 @@ def evaluate(
     Raises:
         CandidateError: it cannot be loaded, attacked or trusted.
     """
-    with full_precision(), _as_candidate_errors():
-        watch = Stopwatch(setting.device)
-        with watch.stage("load"):
-            run = _load(prepared, setting, watch)
+    with full_precision(), as_candidate_errors():
+        run = load(prepared, setting)
         run.backbone.passes.on_pass = on_pass
         measured = _measure(run)
         return Evaluation(
             name=prepared.name,
             model=prepared.model,
             provenance=prepared.describe(run.backbone, measured.test.features.shape[1]),
-            cost=_cost(run),
-            **dict(summarise(measured, _prior_loss(setting.task))),
+            cost=cost(run),
+            **dict(summarise(measured, prior_loss(setting.task))),
         )
 
 
-def _load(prepared: Prepared, setting: Setting, watch: Stopwatch) -> _Run:
-    backbone = load_backbone(prepared.directory, setting.device, prepared.checkpoint)
-    few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
-    check_backbone(backbone, few, setting.threat)
+def load(prepared: Prepared, setting: Setting) -> Run:
+    """A candidate, checked and ready.
+
+    Raises:
+        CandidateError: it cannot be loaded, or fails a check.
+    """
+    watch = Stopwatch(setting.device)
+    with watch.stage("load"):
+        backbone = load_backbone(prepared.directory, setting.device, prepared.checkpoint)
+        few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
+        check_backbone(backbone, few, setting.threat)
     batch = BatchSize(first_batch_size(backbone.input_size, setting.device))
-    return _Run(backbone, setting, batch, watch)
+    return Run(backbone, setting, batch, watch)
 
 
-def _measure(run: _Run) -> Measured:
+def fit(run: Run) -> Heads:
+    """The heads of a candidate, from training and validation images."""
     task, classes = run.setting.task, len(run.setting.task.classes)
     with run.watch.stage("features"):
-        train, validation, test = map(run.clean, (task.train, task.validation, task.test))
+        train, validation = map(run.clean, (task.train, task.validation))
     with run.watch.stage("heads"):
         probe = choose_probe(train, validation, classes)
         projection = task_projection(probe.head)
@@ -191,12 +151,19 @@ def _measure(run: _Run) -> Measured:
         reach = _reach(run, validation, projection)
     with run.watch.stage("heads"):
         bound_optimal = _bound_optimal(train, validation, reach, projection, classes)
+    return Heads(probe, bound_optimal, projection)
+
+
+def _measure(run: Run) -> Measured:
+    heads = fit(run)
+    with run.watch.stage("features"):
+        test = run.clean(run.setting.task.test)
     with run.watch.stage("attack"):
-        pool, diagnostics = _attack(run, test, projection, (probe.head, bound_optimal.head))
-    return Measured(test, pool, projection, probe, bound_optimal, diagnostics)
+        pool, diagnostics = _attack(run, test, heads)
+    return Measured(test, pool, heads.projection, heads.probe, heads.bound_optimal, diagnostics)
 
 
-def _reach(run: _Run, validation: Labelled, projection: Tensor) -> Tensor:
+def _reach(run: Run, validation: Labelled, projection: Tensor) -> Tensor:
     """Attained displacement on A∘g of the validation images (n,)."""
     aim = displacement_aim(validation.features, projection)
     found = search(run.images(run.setting.task.validation), aim, run.setting.threat, run.budget)
@@ -221,16 +188,14 @@ def _bound_optimal(
     return replace(chosen, head=chosen.head.before(projection))
 
 
-def _attack(
-    run: _Run, test: Labelled, projection: Tensor, heads: tuple[LinearHead, LinearHead]
-) -> tuple[Pool, Diagnostics]:
+def _attack(run: Run, test: Labelled, heads: Heads) -> tuple[Pool, Diagnostics]:
     """Attack the test images with every aim and pool what was attained."""
     images, threat = run.images(run.setting.task.test), run.setting.threat
     on_g = search(images, displacement_aim(test.features), threat, run.budget)
-    on_task = search(images, displacement_aim(test.features, projection), threat, run.budget)
+    on_task = search(images, displacement_aim(test.features, heads.projection), threat, run.budget)
     on_heads = [
         search(images, aim(head, test.labels), threat, run.half_budget)
-        for head in heads
+        for head in (heads.probe.head, heads.bound_optimal.head)
         for aim in (loss_aim, margin_aim)
     ]
     controls = gradient_free(images, test.features, threat, run.setting.protocol.seed)
@@ -244,26 +209,27 @@ def prior_entropy(task: Task) -> float:
     return bounds.prior_entropy(task.train.labels, len(task.classes))
 
 
-def _prior_loss(task: Task) -> float:
+def prior_loss(task: Task) -> float:
     """That head's loss on validation images, where other heads have to be better."""
     return bounds.prior_loss(task.train.labels, task.validation.labels, len(task.classes))
 
 
-def _cost(run: _Run) -> Cost:
+def cost(run: Run) -> Cost:
+    """What measuring a candidate has taken."""
     passes, seconds = run.backbone.passes, run.watch.seconds
     return Cost(
         forward_passes=passes.forward,
         backward_passes=passes.backward,
         batch_size=run.batch.value,
-        seconds_load=seconds["load"],
-        seconds_features=seconds["features"],
-        seconds_attack=seconds["attack"],
-        seconds_heads=seconds["heads"],
+        seconds_load=seconds.get("load", 0.0),
+        seconds_features=seconds.get("features", 0.0),
+        seconds_attack=seconds.get("attack", 0.0),
+        seconds_heads=seconds.get("heads", 0.0),
     )
 
 
 @contextmanager
-def _as_candidate_errors() -> Iterator[None]:
+def as_candidate_errors() -> Iterator[None]:
     """What can go wrong inside a network is that candidate's row, not the end of the run."""
     try:
         yield

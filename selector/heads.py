@@ -96,6 +96,21 @@ class ChosenHead:
     validation_loss: float
 
 
+@dataclass(frozen=True)
+class Heads:
+    """The heads of a candidate.
+
+    Attributes:
+        probe: ordinary linear probe on g.
+        bound_optimal: bound-optimal head on A∘g, written as a head on g.
+        projection: A (K-1,d), orthonormal rows.
+    """
+
+    probe: ChosenHead
+    bound_optimal: ChosenHead
+    projection: Tensor
+
+
 def fit_head(data: Labelled, classes: int, l2: float) -> LinearHead:
     """The head that minimises the regularised worst-case loss; see the module's formula.
 

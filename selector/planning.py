@@ -13,11 +13,12 @@ from selector.architectures import Shape
 from selector.backbones import Backbone, read_config
 from selector.candidates import CONFIG_FILE, Candidate, Pinned
 from selector.errors import CandidateError, HubUnavailable
-from selector.evaluation import Setting, first_batch_size, planned_passes
+from selector.evaluation import first_batch_size
 from selector.fetching import FetchRules, look_up, prepare
 from selector.records import Plan, PlannedCandidate
 from selector.scheduling import Kept, measurement_key
 from selector.store import Store
+from selector.workload import Setting, planned_passes
 
 # Images are timed in a batch of about so many operations, so that timing takes seconds.
 _OPERATIONS = {"cpu": 40e9, "cuda": 4e12}
@@ -75,7 +76,7 @@ def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> Plann
             reason=f"{error.message} {error.hint}".rstrip(),
             retryable=isinstance(error, HubUnavailable),
         )
-    passes = planned_passes(setting)
+    passes = planned_passes(setting).forward
     return PlannedCandidate(
         name=candidate.name,
         model=candidate.model,

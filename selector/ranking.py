@@ -37,7 +37,7 @@ def rank(evaluations: Sequence[Evaluation], *, seed: int) -> tuple[RankedEvaluat
         return ()
     if len({len(e.per_image.robust_correct) for e in evaluations}) != 1:
         raise ValueError("candidates can only be ranked on the same test images")
-    ordered = sorted(evaluations, key=_key)
+    ordered = sorted(evaluations, key=order_key)
     intervals = _rank_intervals(ordered, seed)
     return tuple(
         RankedEvaluation(
@@ -81,7 +81,8 @@ def choose(ranking: Sequence[RankedEvaluation], threat: str) -> Choice | None:
     )
 
 
-def _key(e: Evaluation) -> tuple[int, float, float, str]:
+def order_key(e: Evaluation) -> tuple[int, float, float, str]:
+    """What rankings are sorted by: tier, minus the mean score of it, and what decides ties."""
     return (tier(e), -float(np.mean(_scores(e))), e.bound_optimal.validation_loss, e.model)
 
 

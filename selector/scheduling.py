@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 from selector.backbones import first_line
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError, HubUnavailable
-from selector.evaluation import Prepared, Setting, evaluate
+from selector.evaluation import Prepared, evaluate
 from selector.fetching import Ahead, FetchEvent, FetchRules
 from selector.protocol import PROTOCOL_VERSION
-from selector.records import Evaluation, Outcome, Skipped
+from selector.records import Outcome, Skipped
+from selector.screening import Look
 from selector.store import Store, content_key
+from selector.workload import Setting
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -52,7 +54,28 @@ class Finished:
     reused: bool
 
 
-Event = Started | Passed | Finished | FetchEvent
+@dataclass(frozen=True)
+class Looked:
+    """A candidate of a race was looked at.
+
+    Attributes:
+        name: which.
+        images: it was looked at so far.
+        share: of which it can at most be right, or tolerant where its bound is vacuous.
+        vacuous: so it is.
+    """
+
+    name: str
+    images: int
+    share: float
+    vacuous: bool
+
+
+Event = Started | Passed | Looked | Finished | FetchEvent
+
+
+class OutOfTime(Exception):  # noqa: N818 - no fault of the candidate that it comes to
+    """The time that the user gave is up."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +117,17 @@ def evaluate_all(
     store.close()
 
 
-def measurement_key(candidate: Candidate, prepared: Prepared, setting: Setting) -> str:
-    """What a measurement depends on; anything here that changes means measuring again."""
+def measurement_key(
+    candidate: Candidate, prepared: Prepared, setting: Setting, look: Look | None = None
+) -> str:
+    """What a measurement depends on; anything here that changes means measuring again.
+
+    Args:
+        candidate: which.
+        prepared: its files.
+        setting: task, threat, protocol, device.
+        look: the part of a race that this is; None for a full measurement.
+    """
     parts: dict[str, Any] = {
         "candidate": candidate.model_dump(mode="json"),
         "files": prepared.hashes,
@@ -105,7 +137,7 @@ def measurement_key(candidate: Candidate, prepared: Prepared, setting: Setting) 
         "device": setting.device.type,
         "versions": {name: version(name) for name in ("selector", "torch", "timm")},
     }
-    return content_key(parts)
+    return content_key(parts if look is None else parts | {"look": asdict(look)})
 
 
 def in_background(work: Callable[[Callable[[_T], None]], None]) -> Iterator[_T]:
@@ -143,15 +175,32 @@ def _measure(
     store: Store,
     emit: Callable[[Event], None],
 ) -> Finished:
-    try:
+    def measure() -> Finished:
         prepared = fetched.result()
         key = measurement_key(candidate, prepared, setting)
-        kept = lookup.get(key) if lookup else None
-        if kept is not None:
-            return Finished(kept, reused=True)
-        evaluation: Evaluation = evaluate(prepared, setting, lambda images: emit(Passed(images)))
+        known = lookup.get(key) if lookup else None
+        if known is not None:
+            return Finished(known, reused=True)
+        evaluation = evaluate(prepared, setting, lambda images: emit(Passed(images)))
+        store.put(key, evaluation)
+        return Finished(evaluation, reused=False)
+
+    done = attempt(candidate, measure)
+    return Finished(done, reused=False) if isinstance(done, Skipped) else done
+
+
+def attempt(candidate: Candidate, measure: Callable[[], _T]) -> _T | Skipped:
+    """What ``measure`` returns, or the row that says why it could not.
+
+    Raises:
+        OutOfTime: ``measure`` did.
+    """
+    try:
+        return measure()
+    except OutOfTime:
+        raise
     except CandidateError as error:
-        return Finished(_skipped(candidate, error), reused=False)
+        return _skipped(candidate, error)
     except Exception as error:  # noqa: BLE001 - hours of others must not end with an unforeseen one
         _log.exception("unforeseen failure of %s", candidate.name)
         unforeseen = CandidateError(
@@ -159,9 +208,7 @@ def _measure(
             f"{type(error).__name__}: {first_line(error)}.",
             hint="Please report this, with the messages above.",
         )
-        return Finished(_skipped(candidate, unforeseen), reused=False)
-    store.put(key, evaluation)
-    return Finished(evaluation, reused=False)
+        return _skipped(candidate, unforeseen)
 
 
 def _skipped(candidate: Candidate, error: CandidateError) -> Skipped:

@@ -45,10 +45,15 @@ class Budget:
         return self.restarts * (self.steps - self.steps_per_start)
 
     @property
+    def backward_passes(self) -> int:
+        """Per image: one for each step."""
+        return self.restarts * self.steps
+
+    @property
     def forward_passes(self) -> int:
         """Per image: of every ascent one for each step, one at its end and one to score it."""
         ascents = self.restarts + (self.steps_from_best > 0)
-        return self.restarts * self.steps + 2 * ascents
+        return self.backward_passes + 2 * ascents
 
 
 @dataclass(frozen=True)

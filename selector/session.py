@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,13 +15,15 @@ from rich.console import Console
 from selector import __version__, store
 from selector.attacks import ATTACKS
 from selector.candidates import Chosen
+from selector.contest import Contest, Terms
 from selector.devices import choose_device, describe_device, keep_freed_memory
 from selector.errors import UsageError, printable
-from selector.evaluation import Setting, planned_passes, prior_entropy
+from selector.evaluation import prior_entropy
 from selector.fetching import FetchRules
 from selector.norms import Norm
 from selector.planning import Work, plan
 from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
+from selector.racing import Goal
 from selector.ranking import OBJECTIVE, choose, rank
 from selector.records import (
     Evaluation,
@@ -29,6 +32,7 @@ from selector.records import (
     Plan,
     PlannedCandidate,
     ProtocolRecord,
+    RaceRecord,
     Ranking,
     Skipped,
     TaskRecord,
@@ -40,6 +44,7 @@ from selector.summary import loss_clip
 from selector.tasks import Task, load_task
 from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
+from selector.workload import Setting, planned_passes
 
 _LIBRARIES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", "scipy", "numpy")
 
@@ -60,6 +65,7 @@ class Request:
     device: str
     seed: int
     fresh: bool
+    goal: Goal
 
 
 def run(request: Request, console: Console) -> Ranking:
@@ -68,15 +74,20 @@ def run(request: Request, console: Console) -> Ranking:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
+    terms = Terms(request.goal, time.monotonic())
     candidates, setting = request.chosen.candidates, prepare(request, console)
+    kept, rules = Kept(store.default_path(), request.fresh), FetchRules(request.allow_pickle)
+    races: list[RaceRecord] = []
 
     def work(emit: Callable[[Event], None]) -> None:
-        kept = Kept(store.default_path(), request.fresh)
-        evaluate_all(candidates, setting, kept, FetchRules(request.allow_pickle), emit)
+        if request.goal.is_race(len(candidates)):
+            races.append(Contest(setting, kept, terms, emit).run(candidates, rules))
+        else:
+            evaluate_all(candidates, setting, kept, rules, emit)
 
-    with Display(console, len(candidates), planned_passes(setting)) as display:
+    with Display(console, len(candidates), planned_passes(setting).forward) as display:
         outcomes = display.follow(in_background(work))
-    return _ranking(outcomes, setting, request)
+    return _ranking(outcomes, setting, request, races[0] if races else None)
 
 
 def dry_run(request: Request, console: Console) -> Plan:
@@ -132,7 +143,9 @@ def _report_images(task: Task, console: Console) -> None:
         _say(f"{len(task.unreadable)} images cannot be read and are left out: {names}", console)
 
 
-def _ranking(outcomes: list[Outcome], setting: Setting, request: Request) -> Ranking:
+def _ranking(
+    outcomes: list[Outcome], setting: Setting, request: Request, race: RaceRecord | None
+) -> Ranking:
     ranked = rank([o for o in outcomes if isinstance(o, Evaluation)], seed=request.seed)
     task, threat, protocol = setting.task, setting.threat, setting.protocol
     return Ranking(
@@ -170,6 +183,7 @@ def _ranking(outcomes: list[Outcome], setting: Setting, request: Request) -> Ran
         choice=choose(ranked, str(threat)),
         ranking=ranked,
         skipped=tuple(o for o in outcomes if isinstance(o, Skipped)),
+        race=race,
     )
 
 

@@ -8,14 +8,15 @@ import logging
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 from pydantic import ValidationError
 
 from selector.errors import UsageError
-from selector.records import SCHEMA_VERSION, Evaluation
+from selector.records import SCHEMA_VERSION, Evaluation, Record, Screened
 
+_R = TypeVar("_R", bound=Record)
 _log = logging.getLogger(__name__)
 
 
@@ -60,27 +61,34 @@ class Store:
 
     def get(self, key: str) -> Evaluation | None:
         """The evaluation kept under ``key``; None where there is none that still fits."""
+        return self._read(key, Evaluation)
+
+    def get_screened(self, key: str) -> Screened | None:
+        """What a short attack showed, kept under ``key``; None where there is none that fits."""
+        return self._read(key, Screened)
+
+    def _read(self, key: str, form: type[_R]) -> _R | None:
         row = self._connection.execute(
             "SELECT document FROM evaluations WHERE key = ?", (key,)
         ).fetchone()
         if row is None:
             return None
         try:
-            return Evaluation.model_validate_json(row[0])
+            return form.model_validate_json(row[0])
         except ValidationError:
             # Written by another version of the record; measuring again replaces it.
             return None
 
-    def put(self, key: str, evaluation: Evaluation) -> None:
-        """Keep an evaluation, replacing an older one; a full disk is a warning, not the end."""
+    def put(self, key: str, measured: Evaluation | Screened) -> None:
+        """Keep a measurement, replacing an older one; a full disk is a warning, not the end."""
         try:
             with self._connection:
                 self._connection.execute(
                     "INSERT OR REPLACE INTO evaluations (key, document) VALUES (?, ?)",
-                    (key, evaluation.model_dump_json()),
+                    (key, measured.model_dump_json()),
                 )
         except sqlite3.Error as error:
-            _log.warning("%s is ranked but not kept for later runs: %s", evaluation.name, error)
+            _log.warning("%s is ranked but not kept for later runs: %s", measured.name, error)
 
     def close(self) -> None:
         """Release the file."""

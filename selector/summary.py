@@ -69,8 +69,7 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
     return Findings(
         probe=probe,
         bound_optimal=bound_optimal,
-        # The collapsed head has this very loss, up to rounding.
-        vacuous=bound_optimal.validation_loss >= prior_loss * (1 - _ROUNDING),
+        vacuous=is_vacuous(bound_optimal.validation_loss, prior_loss),
         sensitivity=_sensitivity(s_g, test.features),
         task_sensitivity=_sensitivity(s_task, test.features @ measured.projection.float().T),
         diagnostics=measured.diagnostics,
@@ -127,6 +126,12 @@ def _sensitivity(s: Tensor, features: Tensor) -> Sensitivity:
     # Mean pairwise distance over a fixed thousand images at most: n^2 memory otherwise.
     spread = torch.nn.functional.pdist(features[:1000].double()).mean().clamp_min(1e-300)
     return Sensitivity(mean=intervals.mean(s), relative=(s.mean() / spread).item())
+
+
+def is_vacuous(validation_loss: float, prior_loss: float) -> bool:
+    """Whether a validated bound says no more than class frequencies do (both in nats)."""
+    # The collapsed head has this very loss, up to rounding.
+    return validation_loss >= prior_loss * (1 - _ROUNDING)
 
 
 def loss_clip(classes: int) -> float:

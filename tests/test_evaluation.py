@@ -12,13 +12,14 @@ import torch
 from selector import evaluation
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError
-from selector.evaluation import Prepared, Setting, evaluate, planned_passes
+from selector.evaluation import Prepared, evaluate
 from selector.fetching import prepare
 from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
 from selector.records import Evaluation, HeadReport
 from selector.scheduling import measurement_key
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
+from selector.workload import Setting, planned_passes
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
 SIZES = Sizes(train=120, validation=30, test=40)
@@ -102,7 +103,7 @@ def test_per_image_results_average_to_what_is_reported(measured: Evaluation) -> 
 
 
 def test_planned_passes_are_the_passes_made(measured: Evaluation, setting: Setting) -> None:
-    preflight = measured.cost.forward_passes - planned_passes(setting)
+    preflight = measured.cost.forward_passes - planned_passes(setting).forward
     assert preflight == 3 * evaluation.PREFLIGHT_IMAGES
 
 

@@ -196,12 +196,23 @@ def test_imports_form_no_circle() -> None:
     [
         ("selector.cli", {"selector.cli"}),
         ("selector.session", {"selector.cli"}),
-        ("selector.scheduling", {"selector.session", "selector.planning", "selector.reports"}),
+        (
+            "selector.scheduling",
+            {"selector.session", "selector.contest", "selector.planning", "selector.reports"},
+        ),
+        ("selector.contest", {"selector.session"}),
+        ("selector.screening", {"selector.scheduling", "selector.contest"}),
+        ("selector.verdict", {"selector.contest"}),
+        (
+            "selector.racing",
+            {"selector.contest", "selector.verdict", "selector.session", "selector.cli"},
+        ),
         (
             "selector.fetching",
             {
                 "selector.scheduling",
                 "selector.session",
+                "selector.contest",
                 "selector.planning",
                 "selector.reports",
                 "selector.cli",
@@ -213,6 +224,8 @@ def test_imports_form_no_circle() -> None:
             {
                 "selector.scheduling",
                 "selector.session",
+                "selector.contest",
+                "selector.screening",
                 "selector.planning",
                 "selector.fetching",
             },
@@ -235,7 +248,13 @@ def test_imports_form_no_circle() -> None:
         ("selector.discovery", {"selector.cli", "selector.reports", "selector.discovery"}),
         (
             "selector.store",
-            {"selector.scheduling", "selector.session", "selector.planning", "selector.doctor"},
+            {
+                "selector.scheduling",
+                "selector.session",
+                "selector.contest",
+                "selector.planning",
+                "selector.doctor",
+            },
         ),
         ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
     ],

@@ -14,7 +14,7 @@ from fakehub.server import FakeHub
 from selector.architectures import Shape
 from selector.candidates import Candidate, Checkpoint, Pinned
 from selector.errors import CandidateError
-from selector.evaluation import Setting, evaluate, planned_passes
+from selector.evaluation import evaluate
 from selector.fetching import FetchRules, look_up, prepare
 from selector.planning import Timer, Work, plan
 from selector.protocol import Protocol, Sizes
@@ -24,6 +24,7 @@ from selector.scheduling import Kept, measurement_key
 from selector.store import Store
 from selector.tasks import load_task
 from selector.threat import ThreatModel
+from selector.workload import Setting, planned_passes
 
 fake_hub, hub_cache, waits = fixtures.fake_hub, fixtures.hub_cache, fixtures.waits
 
@@ -62,7 +63,7 @@ def test_bytes_and_passes_without_a_weight(
     rows = plan([on_hub("net"), on_hub("gated"), on_hub("none")], work, told.append).candidates
     assert rows == tuple(told)
     assert rows[0].bytes_to_fetch == sum(map(len, FILES.values()))
-    assert rows[0].passes == planned_passes(setting)
+    assert rows[0].passes == planned_passes(setting).forward
     assert rows[0].estimated_seconds > 0
     assert [row.code for row in rows] == ["", "gated", "not_found"]
     assert not fake_hub.asked("cdn")

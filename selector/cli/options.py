@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from selector.racing import Goal
     from selector.selection import Selection
     from selector.tasks.options import TaskOptions
 
@@ -72,6 +73,26 @@ MaxParams = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Use only what the Hub cache of this machine holds.")
 ]
+Top = Annotated[
+    int | None,
+    typer.Option(
+        help="Find the K best without measuring all candidates in full: a short attack on few"
+        " images for all, more for those still in contention.",
+        metavar="K",
+    ),
+]
+Confidence = Annotated[
+    float,
+    typer.Option(help="That the K best are those which measuring all in full would give."),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="The best ranking that can be reached in this time: 90s, 10m, 2h. What it did not"
+        " settle is said.",
+        metavar="TIME",
+    ),
+]
 
 
 def selection(
@@ -86,6 +107,13 @@ def selection(
         licenses=tuple(licenses or ()),
         max_params=None if params is None else parse_count(params),
     )
+
+
+def goal(top: int | None, confidence: float, budget: str | None) -> Goal:
+    """Build what the three options ask for."""
+    from selector.racing import Goal, parse_budget
+
+    return Goal(top, confidence, None if budget is None else parse_budget(budget))
 
 
 def task_options(

@@ -75,6 +75,9 @@ def rank(
     steps: Annotated[int | None, typer.Option(help="Gradient steps per start.")] = None,
     train_images: Annotated[int | None, typer.Option(help="Images to fit heads on.")] = None,
     test_images: Annotated[int | None, typer.Option(help="Images to attack and report on.")] = None,
+    top: options.Top = None,
+    confidence: options.Confidence = 0.95,
+    budget: options.Budget = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of draws, splits and random starts.", min=0)] = 0,
     output: Annotated[
@@ -116,6 +119,7 @@ def rank(
             document.check_writable(output)
         threat_size = parse_eps(eps if eps is not None else DEFAULT_EPS[norm])
         overrides = Overrides(attack, restarts, steps, train_images, test_images)
+        goal = options.goal(top, confidence, budget)
         selection = options.selection(only, tag, license, max_params)
         chosen = _choose(tuple(model or ()), registry, selection, demo=demo, locked=locked)
         if demo:
@@ -138,6 +142,7 @@ def rank(
             device=device,
             seed=seed,
             fresh=fresh,
+            goal=goal,
         )
         if dry_run:
             raise typer.Exit(_plan(session.dry_run(request, stderr), output, as_json=json))

@@ -92,6 +92,54 @@ class Choice(Record):
     sentence: str
 
 
+class Eliminated(Record):
+    """A candidate of a race that is not among the best, found out before it was measured in full.
+
+    Shares are of the images that are right under the threat (criterion on A∘g, bound-optimal head)
+    or, of vacuous bounds, what the ordinary probe tolerates.
+    """
+
+    name: str
+    model: str
+    images: Annotated[int, Field(ge=1, description="test images it was looked at")]
+    passes: Annotated[int, Field(ge=0, description="images forward and back")]
+    vacuous: Annotated[bool, Field(description="its bound, even under a short attack")]
+    upper: Annotated[float, Field(description="confidence bound of its share on all test images")]
+    bar: Annotated[float, Field(description="share of the last of the best, measured in full")]
+    bar_vacuous: bool
+    reason: str
+
+
+class Unsettled(Record):
+    """A candidate of a race of which it is not known whether it is among the best."""
+
+    name: str
+    model: str
+    images: Annotated[int, Field(ge=0, description="test images it was looked at; 0: not at all")]
+    passes: Annotated[int, Field(ge=0, description="images forward and back")]
+    vacuous: bool | None
+    upper: Annotated[float | None, Field(description="as for the eliminated; null: not looked at")]
+    reason: str
+
+
+class RaceRecord(Record):
+    """How the best were found without measuring all in full: ``--top``, ``--budget``."""
+
+    top: Annotated[int | None, Field(ge=1, description="how many were wanted; null: all")]
+    confidence: Annotated[
+        float,
+        Field(description="that the best are those which measuring all in full would give"),
+    ]
+    budget_seconds: float | None
+    seconds: float
+    passes: Annotated[int, Field(ge=0, description="images forward and back that the race took")]
+    exhaustive_passes: Annotated[int, Field(ge=0, description="that measuring all would take")]
+    settled: Annotated[bool, Field(description="time sufficed")]
+    eliminated: tuple[Eliminated, ...]
+    unsettled: tuple[Unsettled, ...]
+    sentence: str
+
+
 class Ranking(Record):
     """The result of ``selector rank``."""
 
@@ -109,3 +157,6 @@ class Ranking(Record):
     choice: Choice | None
     ranking: tuple[RankedEvaluation, ...]
     skipped: tuple[Skipped, ...]
+    race: Annotated[
+        RaceRecord | None, Field(description="null: every candidate was measured in full")
+    ] = None

@@ -180,6 +180,17 @@ class Evaluation(Findings):
     cost: Cost
 
 
+class Screened(Record):
+    """What a short attack showed of one candidate on some test images: an upper estimate."""
+
+    name: str
+    model: str
+    vacuous: Annotated[bool, Field(description="even so; a longer attack only raises the bound")]
+    robust_correct: tuple[bool, ...]
+    tolerance: tuple[float, ...]
+    cost: Cost
+
+
 class Skipped(Record):
     """A candidate that could not be measured, and why."""
 

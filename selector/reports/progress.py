@@ -70,7 +70,7 @@ class Display:
     def follow(self, events: Iterable[Event]) -> list[Outcome]:
         """Show every event, and return the outcomes."""
         from selector.fetching import Fetched, FetchStarted
-        from selector.scheduling import Finished, Passed, Started
+        from selector.scheduling import Finished, Looked, Passed, Started
 
         outcomes: list[Outcome] = []
         for event in events:
@@ -90,6 +90,9 @@ class Display:
                 case Fetched(count):
                     self._progress.advance(self._fetch, count)
                     self._count(self._fetch, 1e6, "MB")
+                case Looked(name, images, share, vacuous):
+                    what = "vacuous, tolerates" if vacuous else "robust on"
+                    self._say(f"{name}: {what} at most {share:.0%} ({images} images looked at)")
                 case Finished(outcome, reused):
                     outcomes.append(outcome)
                     self._finish(outcome, reused)
@@ -103,7 +106,8 @@ class Display:
     def _finish(self, outcome: Outcome, reused: bool) -> None:
         self._done += 1
         # A candidate that was skipped or reused made fewer passes than planned.
-        self._progress.update(self._bar, completed=self._done * self._passes_each)
+        through = max(self._done * self._passes_each, self._progress.tasks[self._bar].completed)
+        self._progress.update(self._bar, completed=through)
         if isinstance(outcome, Skipped):
             what = f"skipped, {outcome.reason}"
         elif reused:
@@ -114,8 +118,11 @@ class Display:
                 cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
             )
             what = f"measured in {seconds:.1f} s, {cost.forward_passes} image passes"
+        self._say(f"{self._done}/{self._candidates} {outcome.name}: {what}")
+
+    def _say(self, line: str) -> None:
         self._console.print(
-            printable(f"{self._done}/{self._candidates} {outcome.name}: {what}"),
+            printable(line),
             markup=False,
             emoji=False,
             highlight=False,

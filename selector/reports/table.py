@@ -12,7 +12,7 @@ from rich.text import Text
 from selector.errors import printable
 from selector.norms import format_threat
 from selector.ranking import tier
-from selector.records import Estimate, RankedEvaluation, Ranking, Skipped
+from selector.records import Estimate, RaceRecord, RankedEvaluation, Ranking, Skipped
 from selector.reports import WIDTH
 
 LISTED = 4
@@ -27,6 +27,8 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = [_heading(ranking)]
     if ranking.ranking:
         parts += [_rows(ranking, width), _legend(ranking)]
+    if ranking.race:
+        parts += _race(ranking.race)
     if ranking.skipped:
         parts += [Text("\nNot ranked", style="bold"), *_not_ranked(ranking.skipped)]
     notes = [(e, flag) for e in ranking.ranking for flag in e.warnings]
@@ -35,6 +37,8 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
         parts += [Text(f"  {printable(e.name)}: {printable(flag.message)}.") for e, flag in notes]
     if ranking.choice:
         parts.append(Text(f"\n{printable(ranking.choice.sentence)}", style="bold"))
+    if ranking.race:
+        parts.append(Text(printable(ranking.race.sentence), style="bold"))
     return parts
 
 
@@ -99,6 +103,16 @@ def _legend(ranking: Ranking) -> Text:
         " ranks: 95 % of ranks over resampled test images.",
         style="dim",
     )
+
+
+def _race(race: RaceRecord) -> Iterator[Text]:
+    for title, members in (
+        ("Eliminated early", race.eliminated),
+        ("Not settled", race.unsettled),
+    ):
+        if members:
+            yield Text(f"\n{title}", style="bold")
+            yield from (_line(one.name, f"{one.reason}.") for one in members)
 
 
 def _not_ranked(skipped: Sequence[Skipped]) -> Iterator[Text]:

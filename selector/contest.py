@@ -1,0 +1,274 @@
+"""A race as it is run: a look at all, then the most promising first, until settled or too late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import wait
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from selector.candidates import Candidate, Pinned
+from selector.evaluation import Prepared, evaluate
+from selector.fetching import Ahead, FetchRules
+from selector.heads import Heads
+from selector.racing import Field, Goal, Standing
+from selector.records import Cost, Evaluation, RaceRecord, Screened, Skipped
+from selector.scheduling import (
+    Event,
+    Finished,
+    Kept,
+    Looked,
+    OutOfTime,
+    Passed,
+    Started,
+    attempt,
+    measurement_key,
+)
+from selector.screening import Look, look_passes, screen, shortened
+from selector.store import Store
+from selector.verdict import Finish, Runner, verdict
+from selector.workload import Setting, planned_passes
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a race is for, and the clock it runs against.
+
+    Attributes:
+        goal: what is to be found, and in which time.
+        started: when that time began, by ``now``.
+        now: seconds.
+    """
+
+    goal: Goal
+    started: float
+    now: Callable[[], float] = time.monotonic
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self.now() - self.started
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the time is up, at least 0; None: there is no limit."""
+        return None if self.goal.budget is None else max(0.0, self.goal.budget - self.elapsed)
+
+    def allow(self, seconds: float) -> bool:
+        """Whether there is more time left than this."""
+        return self.left is None or seconds < self.left
+
+
+@dataclass
+class _Entrant:
+    """A candidate whose files are here, and what was seen of it.
+
+    Attributes:
+        standing: how good it can at most be, by what was seen.
+        open: it is neither measured in full nor given up.
+        late: there was no time to go on with it.
+    """
+
+    candidate: Candidate
+    prepared: Prepared
+    seen: list[Screened] = field(default_factory=list)
+    heads: Heads | None = None
+    standing: Standing | None = None
+    open: bool = True
+    late: bool = False
+
+    @property
+    def images(self) -> int:
+        """Test images it was looked at."""
+        return sum(len(part.robust_correct) for part in self.seen)
+
+    def runner(self) -> Runner:
+        """What the verdict needs of it."""
+        spent = sum(passes_of(part.cost) for part in self.seen)
+        return Runner(self.candidate.name, self.prepared.model, self.standing, spent)
+
+    def seconds(self, passes: int, *, fits: bool) -> float:
+        """About how long so many passes take, with or without fitting heads; 0: unknown."""
+        if not self.seen:
+            return 0.0
+        first = self.seen[0].cost
+        rate = (first.seconds_features + first.seconds_attack) / passes_of(first)
+        return first.seconds_load + rate * passes + (first.seconds_heads if fits else 0.0)
+
+
+class Contest:
+    """One race.
+
+    Args:
+        setting: of the full measurement.
+        kept: where results are kept and looked up.
+        terms: goal and clock.
+        emit: called with what happens, from this thread and from those that fetch.
+    """
+
+    def __init__(
+        self, setting: Setting, kept: Kept, terms: Terms, emit: Callable[[Event], None]
+    ) -> None:
+        self._setting, self._terms, self._emit = setting, terms, emit
+        self._store, self._fresh = Store(kept.path), kept.fresh
+        self._full_passes = planned_passes(setting).total
+        self._entrants: list[_Entrant] = []
+        self._settled: list[Evaluation] = []
+        self._skipped = self._passes = 0
+
+    def run(self, candidates: Sequence[Pinned], rules: FetchRules) -> RaceRecord:
+        """Race; full measurements and failures go to ``emit``, the verdict is returned."""
+        goal = self._terms.goal
+        wanted = goal.wanted(len(candidates))
+        self._field = Field(len(self._setting.task.test), wanted, goal.confidence)
+        self._all_wanted = wanted == len(candidates)
+        reached = self._look_at_all(candidates, rules)
+        self._measure_best_first()
+        self._store.close()
+        remaining = [one.runner() for one in self._entrants if one.open]
+        return verdict(
+            Finish(
+                goal=goal,
+                candidates=len(candidates),
+                settled=len(self._settled),
+                bar=self._field.bar(self._settled),
+                remaining=(*remaining, *(_unseen(one.candidate) for one in candidates[reached:])),
+                seconds=self._terms.elapsed,
+                passes=self._passes,
+                exhaustive_passes=self._full_passes * (len(candidates) - self._skipped),
+            )
+        )
+
+    def _look_at_all(self, candidates: Sequence[Pinned], rules: FetchRules) -> int:
+        """A first look, at as many as there is time for; returns how many these are."""
+        with Ahead(candidates, rules, self._emit) as ahead:
+            for place, pinned in enumerate(candidates):
+                fetched = ahead.next()
+                wait([fetched], timeout=self._terms.left)
+                if not fetched.done() or not self._terms.allow(self._seconds_of_a_look()):
+                    return place
+                prepared = attempt(pinned.candidate, fetched.result)
+                if isinstance(prepared, Skipped):
+                    self._skip(prepared)
+                else:
+                    self._entrants.append(_Entrant(pinned.candidate, prepared))
+                    self._look(self._entrants[-1])
+                ahead.done()
+        return len(candidates)
+
+    def _seconds_of_a_look(self) -> float:
+        """Of one more first look, and of the quickest full measurement, lest there be none."""
+        seen = [one for one in self._entrants if one.seen]
+        if not seen:
+            return 0.0
+        full = min(one.seconds(self._full_passes, fits=True) for one in seen)
+        return full + sum(_seconds(one.seen[0].cost) for one in seen) / len(seen)
+
+    def _measure_best_first(self) -> None:
+        """Until nobody is left who can be among the best, or for whom there is time."""
+        while running := [
+            (one.standing.order, place)
+            for place, one in enumerate(self._entrants)
+            if one.standing and one.open and not one.late
+        ]:
+            best = self._entrants[min(running)[1]]
+            bar = self._field.bar(self._settled)
+            # Where the best cannot reach the bar, no other can.
+            if bar and best.standing and best.standing.below(bar):
+                return
+            if self._is_worth_a_look(best):
+                self._look(best)
+            else:
+                self._settle(best)
+
+    def _is_worth_a_look(self, entrant: _Entrant) -> bool:
+        """Whether a closer look can spare a full measurement, and leaves the time for it."""
+        if self._all_wanted or self._field.next_look(entrant.images) is None:
+            return False
+        full = entrant.seconds(self._full_passes, fits=True)
+        return self._terms.allow(_seconds(entrant.seen[0].cost) + full)
+
+    def _look(self, entrant: _Entrant) -> None:
+        """See more of one, if there is time."""
+        stop = self._field.next_look(entrant.images)
+        assert stop is not None
+        look, fits = Look(entrant.images, stop), entrant.heads is None
+        prepared, setting = entrant.prepared, self._setting
+        key = measurement_key(entrant.candidate, prepared, shortened(setting), look)
+        known = None if self._fresh else self._store.get_screened(key)
+        if known is None:
+            passes = look_passes(setting, look, heads_known=not fits)
+            found = self._in_time(
+                entrant,
+                entrant.seconds(passes, fits=fits),
+                lambda: screen(prepared, setting, look, entrant.heads, self._on_pass),
+            )
+            if found is None:
+                return
+            known, entrant.heads = found
+            self._store.put(key, known)
+        entrant.seen.append(known)
+        self._passes += passes_of(known.cost)
+        entrant.standing = standing = self._field.standing(entrant.seen)
+        name = entrant.candidate.name
+        self._emit(Looked(name, standing.images, standing.share, bool(standing.tier)))
+
+    def _settle(self, entrant: _Entrant) -> None:
+        """Measure one in full, if there is time."""
+        key = measurement_key(entrant.candidate, entrant.prepared, self._setting)
+        known = None if self._fresh else self._store.get(key)
+        found = known or self._in_time(
+            entrant,
+            entrant.seconds(self._full_passes, fits=True),
+            lambda: evaluate(entrant.prepared, self._setting, self._on_pass),
+        )
+        if found is None:
+            return
+        if known is None:
+            self._store.put(key, found)
+        entrant.open = False
+        self._settled.append(found)
+        self._passes += passes_of(found.cost)
+        self._emit(Finished(found, reused=known is not None))
+
+    def _in_time(self, entrant: _Entrant, seconds: float, measure: Callable[[], _T]) -> _T | None:
+        """What ``measure`` finds; None where it fails or there are fewer than ``seconds`` left."""
+        if not self._terms.allow(seconds):
+            entrant.late = True
+            return None
+        self._emit(Started(entrant.candidate.name))
+        try:
+            found = attempt(entrant.candidate, measure)
+        except OutOfTime:
+            entrant.late = True
+            return None
+        if isinstance(found, Skipped):
+            entrant.open = False
+            self._skip(found)
+            return None
+        return found
+
+    def _on_pass(self, images: int) -> None:
+        self._emit(Passed(images))
+        if not self._terms.allow(0.0):
+            raise OutOfTime
+
+    def _skip(self, skipped: Skipped) -> None:
+        self._skipped += 1
+        self._emit(Finished(skipped, reused=False))
+
+
+def passes_of(cost: Cost) -> int:
+    """Images that went through the network, forward and back."""
+    return cost.forward_passes + cost.backward_passes
+
+
+def _seconds(cost: Cost) -> float:
+    return cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
+
+
+def _unseen(candidate: Candidate) -> Runner:
+    return Runner(candidate.name, candidate.model, None, 0)
