@@ -11,9 +11,10 @@ from peers import Peer
 from torch import Tensor, nn
 
 from selector.attacks import ATTACKS
+from selector.batches import BatchSize, Images
 from selector.controls import gradient_free
 from selector.search import Budget, search
-from selector.sensitivity import BatchSize, Images, displacement, displacement_aim
+from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
 
 

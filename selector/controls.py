@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selector.sensitivity import Features, Images, displacement, over_batches
+from selector.batches import Features, Images, over_batches
+from selector.sensitivity import displacement
 from selector.threat import ThreatModel, seeds
 
 NOISE_DRAWS = 2

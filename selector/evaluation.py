@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selector import bounds
 from selector.backbones import Backbone, load_backbone
+from selector.batches import BatchSize, Images, extract
 from selector.candidates import Checkpoint
 from selector.controls import gradient_free
 from selector.devices import Stopwatch, full_precision
@@ -28,16 +29,7 @@ from selector.heads import (
 from selector.preflight import check_backbone
 from selector.records import Cost, Diagnostics, Evaluation, Provenance
 from selector.search import Budget, search
-from selector.sensitivity import (
-    BatchSize,
-    Images,
-    Pool,
-    displacement,
-    displacement_aim,
-    extract,
-    loss_aim,
-    margin_aim,
-)
+from selector.sensitivity import Pool, displacement, displacement_aim, loss_aim, margin_aim
 from selector.summary import Measured, summarise
 from selector.tasks import Task
 from selector.tasks.decoding import Split

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from selector.attacks import Ascent, Attack, Objective
-from selector.sensitivity import Aim, Features, Images, over_batches
+from selector.batches import Features, Images, over_batches
+from selector.sensitivity import Aim
 from selector.threat import ThreatModel, seeds
 
 

@@ -8,10 +8,11 @@ from conftest import SHAPE, SIZE, LinearBackbone, normal
 from test_sensitivity import Recorder, budget, curved, flat, images
 
 from selector.attacks import ATTACKS
+from selector.batches import extract
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS, gradient_free
 from selector.norms import NORMS, Norm
 from selector.search import search
-from selector.sensitivity import displacement, displacement_aim, extract
+from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
 
 EPS = 0.1

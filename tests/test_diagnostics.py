@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from selector import diagnostics, ranking
 from selector.attacks import ATTACKS
+from selector.batches import BatchSize, Features, Images, extract
 from selector.controls import Controls, gradient_free
 from selector.diagnostics import diagnose, flags
 from selector.records import Diagnostics, Flag
 from selector.search import Budget, Search, search
-from selector.sensitivity import BatchSize, Features, Images, displacement_aim, extract
+from selector.sensitivity import displacement_aim
 from selector.threat import ThreatModel
 
 BALANCED = torch.arange(100) % 10

@@ -14,22 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from selector.attacks import Ascent, apgd
+from selector.batches import BatchSize, Features, Images, extract
 from selector.bounds import criterion_holds, worst_case_losses
 from selector.controls import gradient_free
 from selector.heads import LinearHead, task_projection
 from selector.norms import NORMS, Norm
 from selector.search import Budget, search
-from selector.sensitivity import (
-    BatchSize,
-    Features,
-    Images,
-    Pool,
-    displacement,
-    displacement_aim,
-    extract,
-    loss_aim,
-    margin_aim,
-)
+from selector.sensitivity import Pool, displacement, displacement_aim, loss_aim, margin_aim
 from selector.threat import ThreatModel
 
 EPS = 0.1
