@@ -1,8 +1,8 @@
 """Maximise an objective of the image within a threat model.
 
 An attack here is a deterministic ascent from a given start; where to start, and how often, is the
-business of :mod:`selector.sensitivity`. All tensors are batches: images (n,3,h,w) in [0,1],
-objectives (n,), one value per image, so that images never influence each other.
+business of :mod:`selector.search`. Arguments and errors of all are those of
+:data:`selector.ascent.Climb`.
 """
 
 from __future__ import annotations
@@ -14,32 +14,78 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from selector.ascent import Ascent, Best, Climb, Objective, value_and_gradient, value_of
 from selector.threat import ThreatModel
 
-Objective = Callable[[Tensor], Tensor]
-
-# An objective that grew by more than this share in the last quarter of the steps was still rising.
-RISING = 0.05
+_Move = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
-class Ascent:
-    """What one ascent attained.
+class Attack:
+    """How a search climbs; see :func:`selector.search.search`.
 
     Attributes:
-        x: best point found per image (n,3,h,w), inside the threat set.
-        value: objective there (n,).
-        rising: (n,) bool, the last quarter of the steps brought more than 5 % of the gain.
-        stuck: (n,) bool, the gradient was zero at some iterate, so the ascent could not move.
+        short: from random starts, and from the best of them where that is nearly a maximum.
+        long: where it is far from one, and all remaining steps go to a single ascent.
     """
 
-    x: Tensor
-    value: Tensor
-    rising: Tensor
-    stuck: Tensor
+    short: Climb
+    long: Climb
 
 
-Attack = Callable[[Objective, Tensor, Tensor, ThreatModel, int], Ascent]
+def annealed(
+    objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int
+) -> Ascent:
+    """APGD's step with momentum; its size falls from 2 eps to 0 along half a cosine.
+
+    In a few dozen steps APGD's rule, which waits until an image stops improving, halves too late
+    for representations with many local maxima.
+    """
+    allowed = threat.around(x)
+    previous = start
+
+    def move(current: Tensor, gradient: Tensor, step: int) -> Tensor:
+        nonlocal previous
+        ahead = allowed.step(current, gradient, 2 * threat.eps * _cosine(step, steps))
+        if step > 1:
+            ahead = allowed.project_(_carry_on(ahead, current, previous))
+        previous = current
+        return ahead
+
+    return _climb(objective, start, steps, move)
+
+
+def momentum(
+    objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int
+) -> Ascent:
+    """Steps along accumulated gradients, from eps to 0 along half a cosine.
+
+    Gradients of unit mean absolute value add up and decay by a quarter per step, as in Dong et al.
+    2018, "Boosting adversarial attacks with momentum". What single gradients of a rugged objective
+    do not agree on cancels, so a long ascent gets farther there than by any single gradient.
+    """
+    allowed = threat.around(x)
+    accumulated = torch.zeros_like(x)
+
+    def move(current: Tensor, gradient: Tensor, step: int) -> Tensor:
+        size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+        accumulated.mul_(0.75).addcdiv_(gradient, size.clamp_min(torch.finfo(size.dtype).tiny))
+        return allowed.step(current, accumulated, threat.eps * _cosine(step, steps))
+
+    return _climb(objective, start, steps, move)
+
+
+def pgd(objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int) -> Ascent:
+    """Projected gradient ascent with the fixed step 2.5 eps / steps, keeping the best iterate.
+
+    Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks".
+    """
+    allowed = threat.around(x)
+
+    def move(current: Tensor, gradient: Tensor, step: int) -> Tensor:
+        return allowed.step(current, gradient, 2.5 * threat.eps / steps)
+
+    return _climb(objective, start, steps, move)
 
 
 def apgd(objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int) -> Ascent:
@@ -47,21 +93,13 @@ def apgd(objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, st
 
     Algorithm 1 of Croce and Hein 2020, "Reliable evaluation of adversarial robustness with an
     ensemble of diverse parameter-free attacks" (rho = 0.75, alpha = 0.75, first step 2 eps).
-
-    Args:
-        objective: images (n,3,h,w) -> (n,), differentiable.
-        x: clean images (n,3,h,w) in [0,1].
-        start: where to begin (n,3,h,w), inside the threat set; must not be a stationary point.
-        threat: the set to stay in.
-        steps: gradient evaluations per image, at least 1.
-
-    Raises:
-        FloatingPointError: the objective is not finite at some iterate.
     """
+    allowed = threat.around(x)
     step_size = torch.full_like(x[:, :1, :1, :1], 2 * threat.eps)
     previous = current = start
-    value, gradient = _value_and_gradient(objective, current)
-    best = _Best(current, value, gradient)
+    value, gradient = value_and_gradient(objective, current)
+    best = Best(current, value, gradient)
+    best_gradient = gradient
     rises = torch.zeros_like(value)
     halved = torch.ones_like(value, dtype=torch.bool)
     value_at_checkpoint = value
@@ -69,19 +107,18 @@ def apgd(objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, st
     last_checkpoint = 0
 
     for step in range(1, steps + 1):
-        ahead = threat.project(current + step_size * threat.steepest_step(gradient), x)
+        ahead = allowed.step(current, gradient, step_size)
         if step > 1:
-            ahead = threat.project(
-                current + 0.75 * (ahead - current) + 0.25 * (current - previous), x
-            )
+            ahead = allowed.project_(_carry_on(ahead, current, previous))
         previous, current = current, ahead
         before = value
         if step == steps:
-            best.update(current, _finite(objective, current), gradient, step)
+            best.update(current, value_of(objective, current))
             break
-        value, gradient = _value_and_gradient(objective, current)
+        value, gradient = value_and_gradient(objective, current)
         rises += value > before
-        best.update(current, value, gradient, step)
+        better = best.update(current, value, gradient)
+        best_gradient = torch.where(better[:, None, None, None], gradient, best_gradient)
 
         if step in checkpoints:
             few_rises = rises <= 0.75 * (step - last_checkpoint)
@@ -91,103 +128,36 @@ def apgd(objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, st
             step_size = torch.where(image, step_size / 2, step_size)
             current = torch.where(image, best.x, current)
             previous = torch.where(image, best.x, previous)
-            gradient = torch.where(image, best.gradient, gradient)
+            gradient = torch.where(image, best_gradient, gradient)
             value = torch.where(halved, best.value, value)
             value_at_checkpoint = best.value
             rises = torch.zeros_like(rises)
             last_checkpoint = step
-    return best.ascent(steps)
+    return best.ascent()
 
 
-def annealed(
-    objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int
-) -> Ascent:
-    """APGD's step with momentum; its size falls from 2 eps to 0 along half a cosine.
-
-    In a few dozen steps APGD's rule, which waits until an image stops improving, halves too late
-    for representations with many local maxima. Arguments and errors as for :func:`apgd`.
-    """
-    previous = current = start
-    value, gradient = _value_and_gradient(objective, current)
-    best = _Best(current, value, gradient)
-    for step in range(1, steps + 1):
-        step_size = threat.eps * (1 + math.cos(math.pi * (step - 1) / steps))
-        ahead = threat.project(current + step_size * threat.steepest_step(gradient), x)
-        if step > 1:
-            ahead = threat.project(
-                current + 0.75 * (ahead - current) + 0.25 * (current - previous), x
-            )
-        previous, current = current, ahead
-        if step == steps:
-            best.update(current, _finite(objective, current), gradient, step)
-            break
-        value, gradient = _value_and_gradient(objective, current)
-        best.update(current, value, gradient, step)
-    return best.ascent(steps)
-
-
-def pgd(objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int) -> Ascent:
-    """Projected gradient ascent with the fixed step 2.5 eps / steps, keeping the best iterate.
-
-    Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks".
-    Arguments and errors as for :func:`apgd`.
-    """
-    step_size = 2.5 * threat.eps / steps
+def _climb(objective: Objective, start: Tensor, steps: int, move: _Move) -> Ascent:
+    """Ask, move, and keep the best; after the last move only the value is asked for."""
     current = start
-    value, gradient = _value_and_gradient(objective, current)
-    best = _Best(current, value, gradient)
-    for step in range(1, steps + 1):
-        current = threat.project(current + step_size * threat.steepest_step(gradient), x)
-        if step == steps:
-            best.update(current, _finite(objective, current), gradient, step)
-            break
-        value, gradient = _value_and_gradient(objective, current)
-        best.update(current, value, gradient, step)
-    return best.ascent(steps)
+    value, gradient = value_and_gradient(objective, current)
+    best = Best(current, value, gradient)
+    for step in range(1, steps):
+        current = move(current, gradient, step)
+        value, gradient = value_and_gradient(objective, current)
+        best.update(current, value, gradient)
+    current = move(current, gradient, steps)
+    best.update(current, value_of(objective, current))
+    return best.ascent()
 
 
-class _Best:
-    """The best iterate per image, with what the diagnostics need."""
-
-    def __init__(self, x: Tensor, value: Tensor, gradient: Tensor) -> None:
-        self.x, self.value, self.gradient = x, value, gradient
-        self._stuck = _is_zero(gradient)
-        self._history = [value]
-
-    def update(self, x: Tensor, value: Tensor, gradient: Tensor, step: int) -> None:
-        better = value > self.value
-        image = better[:, None, None, None]
-        self.x = torch.where(image, x, self.x)
-        self.gradient = torch.where(image, gradient, self.gradient)
-        self.value = torch.where(better, value, self.value)
-        self._stuck |= _is_zero(gradient)
-        self._history.append(self.value)
-
-    def ascent(self, steps: int) -> Ascent:
-        earlier = self._history[steps - max(1, steps // 4)]
-        scale = (self.value - self._history[0]).abs().clamp_min(torch.finfo(earlier.dtype).tiny)
-        rising = (self.value - earlier) / scale > RISING
-        return Ascent(self.x.detach(), self.value, rising, self._stuck)
+def _carry_on(ahead: Tensor, current: Tensor, previous: Tensor) -> Tensor:
+    """APGD's momentum, in place: current + 0.75 (ahead - current) + 0.25 (current - previous)."""
+    return ahead.mul_(0.75).add_(current, alpha=0.5).add_(previous, alpha=-0.25)
 
 
-def _value_and_gradient(objective: Objective, x: Tensor) -> tuple[Tensor, Tensor]:
-    x = x.detach().requires_grad_(True)
-    value = _finite(objective, x)
-    (gradient,) = torch.autograd.grad(value.sum(), x)
-    return value.detach(), gradient
-
-
-def _finite(objective: Objective, x: Tensor) -> Tensor:
-    # Inside the search a NaN would lose every comparison and the failure would pass unseen.
-    with torch.set_grad_enabled(x.requires_grad):
-        value = objective(x)
-    if not torch.isfinite(value).all():
-        raise FloatingPointError("the objective of the attack is not finite")
-    return value
-
-
-def _is_zero(gradient: Tensor) -> Tensor:
-    return gradient.abs().amax(dim=(1, 2, 3)) == 0
+def _cosine(step: int, steps: int) -> float:
+    """From 1 at the first step towards 0 after the last."""
+    return (1 + math.cos(math.pi * (step - 1) / steps)) / 2
 
 
 def _checkpoints(steps: int) -> set[int]:
@@ -199,4 +169,10 @@ def _checkpoints(steps: int) -> set[int]:
     return {math.ceil(percent * steps / 100) for percent in percents[1:] if percent < 100}
 
 
-ATTACKS: dict[str, Attack] = {"annealed": annealed, "apgd": apgd, "pgd": pgd}
+CLIMBS: dict[str, Climb] = {"annealed": annealed, "momentum": momentum, "apgd": apgd, "pgd": pgd}
+
+ATTACKS: dict[str, Attack] = {
+    "annealed": Attack(short=annealed, long=momentum),
+    "apgd": Attack(short=apgd, long=apgd),
+    "pgd": Attack(short=pgd, long=pgd),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,15 +28,12 @@ class Images:
     device: torch.device
     batch_size: BatchSize
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pairs of indices (b,) and images (b,3,S,S) float in [0,1], on the device."""
-        start = 0
-        while start < len(self.pixels):
-            stop = min(start + self.batch_size.value, len(self.pixels))
-            index = torch.arange(start, stop, device=self.device)
-            x = self.pixels[start:stop].to(self.device, torch.float32) / 255
-            yield index, x.contiguous(memory_format=torch.channels_last)
-            start = stop
+    def batch(self, start: int) -> tuple[Tensor, Tensor]:
+        """Indices (b,) and images (b,3,S,S) float in [0,1] from ``start`` on, on the device."""
+        stop = min(start + self.batch_size.value, len(self.pixels))
+        index = torch.arange(start, stop, device=self.device)
+        x = self.pixels[start:stop].to(self.device, torch.float32).div_(255)
+        return index, x.contiguous(memory_format=torch.channels_last)
 
 
 @dataclass
@@ -64,22 +61,39 @@ def extract(images: Images) -> Tensor:
 
 
 def over_batches(images: Images, run: Callable[[Tensor, Tensor], Sequence[Tensor]]) -> list[Tensor]:
-    """Run every batch and join the results; start over with half the batch when out of memory.
+    """Run every batch and join the results; a batch that is out of memory is run in halves.
 
     Args:
         images: what to run, and how many at a time.
         run: indices (b,) and images (b,3,S,S) -> tensors that each have b rows.
+
+    Raises:
+        MemoryError: a single image does not fit.
     """
-    while True:
+    parts: list[Sequence[Tensor]] = []
+    start = 0
+    while start < len(images.pixels):
+        index, x = images.batch(start)
         try:
-            parts = [run(index, x) for index, x in images.batches()]
-        except (torch.OutOfMemoryError, MemoryError):
-            images.batch_size.halve()
-        except RuntimeError as error:
-            # torch's CPU allocator has no exception type of its own
-            if "can't allocate memory" not in str(error):
+            parts.append(run(index, x))
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
                 raise
             images.batch_size.halve()
         else:
-            return [torch.cat(part) for part in zip(*parts, strict=True)]
+            start += len(x)
+            continue
+        # Outside of the handler, which keeps the frames of the failed pass alive.
         torch.cuda.empty_cache()
+    return [torch.cat(part) for part in zip(*parts, strict=True)]
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an exception says that there is no memory left.
+
+    For the memory of the machine itself torch has no type of its own, only these texts.
+    """
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(said in str(error) for said in ("can't allocate memory", "DefaultCPUAllocator"))
+    )

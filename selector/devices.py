@@ -73,17 +73,6 @@ def full_precision() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = cudnn
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether an exception says that there is no memory left.
-
-    For the memory of the machine itself torch has no type of its own, only these texts.
-    """
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(said in str(error) for said in ("can't allocate memory", "DefaultCPUAllocator"))
-    )
-
-
 def no_room() -> CandidateError:
     """The failure of a network that this machine or device has no memory for."""
     return CandidateError(

@@ -31,9 +31,10 @@ def diagnose(on_g: Search, clean: Tensor, controls: Controls) -> Diagnostics:
     by_noise = displacement(controls.noise, clean)
     by_search = displacement(controls.searched, clean)
     restarts = on_g.restart_values.double().sqrt()
-    best = restarts.amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
+    best = restarts.nan_to_num(0).amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
     return Diagnostics(
-        restart_spread=((best - restarts.mean(dim=0)) / best).mean().item(),
+        restart_spread=((best - restarts.nanmean(dim=0)) / best).mean().item(),
+        long_ascents=on_g.far.double().mean().item(),
         still_rising=on_g.rising.double().mean().item(),
         zero_gradient=on_g.stuck.double().mean().item(),
         noise_ratio=(by_noise.mean() / attained.mean().clamp_min(1e-300)).item(),

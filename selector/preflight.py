@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from selector.backbones import Backbone, first_line
-from selector.devices import lacks_memory, no_room
+from selector.batches import lacks_memory
+from selector.devices import no_room
 from selector.errors import CandidateError
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel

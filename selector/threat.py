@@ -36,19 +36,19 @@ class ThreatModel:
                 hint=f"For 8-bit pixel steps write --eps {self.eps:g}/255.",
             )
 
+    def around(self, x: Tensor) -> ThreatSet:
+        """The threat set of each image of ``x`` (n,3,h,w) in [0,1], ready for many projections."""
+        if self.norm == "linf":
+            return ThreatSet(self, x, (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1))
+        return ThreatSet(self, x, x.new_zeros(()), x.new_ones(()))
+
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Bring ``x_adv`` (n,3,h,w) back into the threat set of ``x`` (n,3,h,w), itself in [0,1].
 
         For l2 this scales into the ball and then clips to the box; clipping moves every value
         towards ``x``, so the result lies in both (it is not the nearest such point).
         """
-        if self.norm == "linf":
-            x_adv = torch.minimum(torch.maximum(x_adv, x - self.eps), x + self.eps)
-        else:
-            delta = x_adv - x
-            length = _lengths(delta)
-            x_adv = torch.where(length > self.eps, x + delta * (self.eps / length), x_adv)
-        return x_adv.clamp(0, 1)
+        return self.around(x).project_(x_adv.clone())
 
     def random_start(self, x: Tensor, seeds: Sequence[int]) -> Tensor:
         """One random point of the threat set per image of ``x`` (n,3,h,w).
@@ -89,6 +89,42 @@ def seeds(seed: int, draw: int, index: Tensor) -> list[int]:
     A checksum spreads them so that neighbouring images share no noise.
     """
     return [zlib.crc32(f"{seed}/{draw}/{i}".encode()) for i in index.tolist()]
+
+
+@dataclass(frozen=True)
+class ThreatSet:
+    """Where the perturbed images of one batch may be.
+
+    Attributes:
+        threat: norm and eps.
+        x: the images (n,3,h,w) in [0,1].
+        low: smallest allowed value, for l2 that of the box alone; broadcasts against ``x``.
+        high: largest.
+    """
+
+    threat: ThreatModel
+    x: Tensor
+    low: Tensor
+    high: Tensor
+
+    def project_(self, points: Tensor) -> Tensor:
+        """Bring ``points`` (n,3,h,w) back into the set, in place."""
+        if self.threat.norm == "l2":
+            delta = points.sub_(self.x)
+            length = _lengths(delta)
+            points = delta.mul_(self.threat.eps / length.clamp_min(self.threat.eps)).add_(self.x)
+        return points.clamp_(self.low, self.high)
+
+    def step(self, points: Tensor, gradient: Tensor, size: float | Tensor) -> Tensor:
+        """New points (n,3,h,w), ``size`` farther in the steepest direction and back in the set.
+
+        Args:
+            points: (n,3,h,w), in the set.
+            gradient: (n,3,h,w).
+            size: length of the step in the threat's norm, of all or each (n,1,1,1).
+        """
+        ahead = self.threat.steepest_step(gradient).mul_(size).add_(points)
+        return self.project_(ahead)
 
 
 def _lengths(delta: Tensor) -> Tensor:

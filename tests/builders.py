@@ -146,6 +146,7 @@ def sound() -> Diagnostics:
     """Nothing to be warned of."""
     return Diagnostics(
         restart_spread=0.02,
+        long_ascents=0.0,
         still_rising=0.1,
         zero_gradient=0.0,
         noise_ratio=0.3,

@@ -60,7 +60,7 @@ def test_noise_is_below_the_exact_maximum_and_a_search_is_above_it(norm: Norm):
     clean = extract(of)
     noise = displacement(gradient_free(of, clean, threat, seed=0).noise, clean)
     assert (noise < backbone.largest_displacement(norm, EPS)).all()
-    for attack in ATTACKS.values():
+    for attack in ATTACKS:
         found = search(of, displacement_aim(clean), threat, budget(2, 10, attack=attack))
         assert (displacement(found.features, clean) > noise).all()
 

@@ -47,6 +47,7 @@ def searched(
     return Search(
         features=features,
         restart_values=restart_distances.square(),
+        far=torch.zeros(restart_distances.shape[1], dtype=torch.bool),
         rising=torch.tensor(rising or [False] * images),
         stuck=torch.tensor(stuck or [False] * images),
     )

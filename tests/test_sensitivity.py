@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from selector.attacks import Ascent, apgd
+from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
 from selector.bounds import criterion_holds, worst_case_losses
 from selector.controls import gradient_free
@@ -41,8 +41,8 @@ def images(
     return Images(values, backbone, torch.device("cpu"), BatchSize(batch))
 
 
-def budget(restarts: int = 10, steps: int = 20, seed: int = 0, attack=apgd) -> Budget:
-    return Budget(attack, restarts, steps, seed)
+def budget(restarts: int = 10, steps: int = 20, seed: int = 0, attack="annealed") -> Budget:
+    return Budget(ATTACKS[attack], restarts, steps, seed)
 
 
 def flat(x: Tensor) -> Tensor:
@@ -72,7 +72,8 @@ def curved(x: Tensor) -> Tensor:
 
 def test_pixels_become_numbers_between_0_and_1_in_order():
     values = torch.tensor([0, 51, 255], dtype=torch.uint8)[:, None, None, None].expand(3, *SHAPE)
-    batches = list(images(flat, batch=2, values=values).batches())
+    of = images(flat, batch=2, values=values)
+    batches = [of.batch(0), of.batch(2)]
     assert [index.tolist() for index, _ in batches] == [[0, 1], [2]]
     x = torch.cat([x for _, x in batches])
     assert x.dtype == torch.float32
@@ -131,7 +132,7 @@ def test_the_result_does_not_depend_on_the_batch_size(norm: Norm, batch: int):
         parts = (found.features, found.restart_values, controls.noise, controls.searched)
         results.append((clean, *parts))
     for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 def test_a_search_is_decided_by_its_seed():
@@ -150,81 +151,10 @@ def test_equal_images_start_from_different_points_and_so_do_restarts():
     of = images(backbone, values=same)
     clean = flat(same / 255)
     search(of, displacement_aim(clean), ThreatModel("linf", EPS), budget(restarts=3, steps=1))
-    # Per restart: the start, one step, and the point that is scored once more.
-    starts = torch.cat(backbone.shown[::3]).flatten(1)
-    assert len(backbone.shown) == 9
+    # Per restart the start and one step; at last the best point is scored once more.
+    starts = torch.cat(backbone.shown[:-1:2]).flatten(1)
+    assert len(backbone.shown) == 7
     assert len(starts.unique(dim=0)) == 12
-
-
-def planted(values: Tensor, **flags: Tensor) -> Callable[..., Ascent]:
-    """An attack whose ascents end where the backbone gives ``values`` (restarts + 1,n)."""
-    calls = iter(range(len(values)))
-
-    def attack(objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int) -> Ascent:
-        k = next(calls)
-        end = values[k].float()[:, None, None, None].expand_as(x)
-        no = torch.zeros(len(x), dtype=torch.bool)
-        claimed = torch.full((len(x),), 1e9)
-        return Ascent(
-            end, claimed, flags.get("rising", [no] * 4)[k], flags.get("stuck", [no] * 4)[k]
-        )
-
-    return attack
-
-
-def test_the_best_restart_of_every_image_counts_with_its_own_score():
-    # Three restarts, and the ascent from the best: worse for the first image, better for the other.
-    ends = torch.tensor([[0.1, 0.6], [0.3, 0.2], [0.2, 0.4], [0.25, 0.9]])
-    rising = torch.tensor([[True, True], [False, True], [True, True], [True, False]])
-    stuck = torch.tensor([[False, True], [False, False], [False, False], [False, False]])
-    attack = planted(ends, rising=rising, stuck=stuck)
-    found = search(
-        images(lambda x: x.flatten(1)[:, :1], count=2),
-        lambda features, index: 10 * features[:, 0] + index,
-        ThreatModel("linf", EPS),
-        budget(restarts=3, attack=attack),
-    )
-    torch.testing.assert_close(found.features, torch.tensor([[0.3], [0.9]]))
-    # The attack's own claim of 1e9 does not count.
-    torch.testing.assert_close(found.restart_values, 10 * ends[:3] + torch.tensor([0.0, 1.0]))
-    assert found.rising.tolist() == [False, False]
-    assert found.stuck.tolist() == [False, True]
-
-
-def test_features_and_scores_belong_to_the_same_points():
-    of = images(curved, batch=3)
-    clean = extract(of)
-    found = search(of, displacement_aim(clean), ThreatModel("linf", EPS), budget(3, 5))
-    assert found.restart_values.shape == (3, 7)
-    attained = displacement(found.features, clean).square()
-    best = found.restart_values.double().amax(dim=0)
-    assert (attained >= best * (1 - 1e-6)).all()
-    assert (attained > best * 1.001).any()  # the ascent from the best start gained
-
-
-@pytest.mark.parametrize(("restarts", "steps"), [(1, 1), (1, 8), (3, 1), (2, 4), (2, 5), (5, 20)])
-def test_a_search_makes_the_passes_that_its_budget_says(restarts: int, steps: int):
-    backbone = Recorder(curved)
-    aim, hard = displacement_aim(curved(pixels() / 255)), budget(restarts, steps)
-    search(images(backbone), aim, ThreatModel("linf", EPS), hard)
-    assert len(backbone.shown) == hard.forward_passes
-    assert restarts * hard.steps_per_start + hard.steps_from_best == restarts * steps
-
-
-def test_the_second_half_of_the_steps_begins_at_the_best_point_of_the_first():
-    begun = []
-
-    def attack(objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int) -> Ascent:
-        begun.append((start.clone(), steps))
-        return apgd(objective, x, start, threat, steps)
-
-    of = images(curved)
-    clean = extract(of)
-    hard = budget(restarts=3, steps=6, attack=attack)
-    found = search(of, displacement_aim(clean), ThreatModel("linf", EPS), hard)
-    assert [steps for _, steps in begun] == [3, 3, 3, 9]
-    best = displacement(curved(begun[-1][0]), clean).square().float()
-    torch.testing.assert_close(best, found.restart_values.amax(dim=0))
 
 
 # Memory.
@@ -271,7 +201,9 @@ def test_running_out_of_memory_only_under_attack_loses_and_repeats_no_image(kind
     assert of.batch_size.value == 2
     expected = search(images(curved), aim, threat, budget(2, 3))
     torch.testing.assert_close(found.features, expected.features, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.restart_values, expected.restart_values, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        found.restart_values, expected.restart_values, rtol=1e-4, atol=1e-5, equal_nan=True
+    )
 
 
 @out_of_memory

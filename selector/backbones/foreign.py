@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from selector.backbones.failures import loading_error
 from selector.backbones.network import LOOSE_ARGUMENTS, Loaded, check_architecture
+from selector.batches import lacks_memory
 from selector.candidates import Checkpoint
 from selector.checkpoints import read_weights
-from selector.devices import lacks_memory, no_room
+from selector.devices import no_room
 from selector.errors import CandidateError
 
 # What the entry says elsewhere, or what would read other weights.

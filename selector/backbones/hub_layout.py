@@ -15,8 +15,9 @@ from torch import nn
 
 from selector.backbones.failures import loading_error
 from selector.backbones.network import LOOSE_ARGUMENTS, Loaded, check_architecture
+from selector.batches import lacks_memory
 from selector.candidates import CONFIG_FILE, WEIGHTS_FILE
-from selector.devices import lacks_memory, no_room
+from selector.devices import no_room
 from selector.errors import CandidateError, first_line, shorten
 
 

@@ -12,8 +12,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from selector.batches import lacks_memory
 from selector.checkpoints import unpickling
-from selector.devices import lacks_memory, no_room
+from selector.devices import no_room
 from selector.errors import CandidateError, first_line
 
 

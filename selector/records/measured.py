@@ -110,7 +110,16 @@ class Diagnostics(Record):
         float,
         Field(description="mean over images of (best - mean) / best of the random starts"),
     ]
-    still_rising: Annotated[float, Field(description="share of images whose best restart rose")]
+    long_ascents: Annotated[
+        float,
+        Field(
+            description="share of images where short ascents ended far from a maximum, so that one"
+            " long ascent took the steps of most random starts"
+        ),
+    ]
+    still_rising: Annotated[
+        float, Field(description="share of images whose best ascent was still rising at its end")
+    ]
     zero_gradient: Annotated[float, Field(description="share of images with a zero gradient")]
     noise_ratio: Annotated[float, Field(description="random noise's displacement / the attack's")]
     noise_wins: Annotated[float, Field(description="share of images where noise beat the attack")]

@@ -1,0 +1,130 @@
+"""What an ascent is, and how its best iterate is kept.
+
+All tensors are batches: images (n,3,h,w) in [0,1], objectives (n,), one value per image, so that
+images never influence each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from selector.threat import ThreatModel
+
+Objective = Callable[[Tensor], Tensor]
+"""Images (n,3,h,w) -> one value each (n,), differentiable."""
+
+# An objective that grew by more than this share in the last quarter of the steps was still rising.
+RISING = 0.05
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What one ascent attained.
+
+    Attributes:
+        x: best point found per image (n,3,h,w), inside the threat set.
+        value: objective there (n,).
+        rise: how much higher that is than at the start (n,), >= 0.
+        rising: (n,) bool, the last quarter of the steps brought more than 5 % of the gain.
+        stuck: (n,) bool, the gradient was zero at some iterate, so the ascent could not move.
+    """
+
+    x: Tensor
+    value: Tensor
+    rise: Tensor
+    rising: Tensor
+    stuck: Tensor
+
+    def or_better(self, other: Ascent) -> Ascent:
+        """Per image the better of two; an image that was stuck in either was stuck."""
+        better = other.value > self.value
+        return Ascent(
+            torch.where(better[:, None, None, None], other.x, self.x),
+            torch.where(better, other.value, self.value),
+            torch.where(better, other.rise, self.rise),
+            torch.where(better, other.rising, self.rising),
+            self.stuck | other.stuck,
+        )
+
+    def of(self, rows: Tensor) -> Ascent:
+        """That of some images, ``rows`` (n,) bool."""
+        return Ascent(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+    def replace(self, rows: Tensor, by: Ascent) -> Ascent:
+        """With that of some images, ``rows`` (n,) bool, from elsewhere."""
+        whole = []
+        for each in fields(self):
+            values = getattr(self, each.name).clone()
+            values[rows] = getattr(by, each.name)
+            whole.append(values)
+        return Ascent(*whole)
+
+
+Climb = Callable[[Objective, Tensor, Tensor, ThreatModel, int], Ascent]
+"""(objective, clean images x (n,3,h,w) in [0,1], start (n,3,h,w) inside the threat set, threat,
+steps >= 1) -> what was attained with that many gradients per image.
+
+Raises FloatingPointError where the objective is not finite at some iterate. The start must not be a
+stationary point.
+"""
+
+
+class Best:
+    """The best iterate per image, with what the diagnostics need.
+
+    Nothing here waits for the device; whether all values were finite is asked once, at the end.
+    """
+
+    def __init__(self, x: Tensor, value: Tensor, gradient: Tensor) -> None:
+        self.x, self.value = x.clone(), value
+        self._stuck = _is_zero(gradient)
+        self._finite = torch.isfinite(value)
+        self._history = [value]
+
+    def update(self, x: Tensor, value: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """Compare an iterate; returns which images (n,) it is the best of so far."""
+        better = value > self.value
+        torch.where(better[:, None, None, None], x, self.x, out=self.x)
+        self.value = torch.where(better, value, self.value)
+        if gradient is not None:
+            self._stuck |= _is_zero(gradient)
+        self._finite &= torch.isfinite(value)
+        self._history.append(self.value)
+        return better
+
+    def ascent(self) -> Ascent:
+        """What was attained, once all iterates were compared.
+
+        Raises:
+            FloatingPointError: the objective was not finite at some iterate.
+        """
+        # In the search a NaN loses every comparison, so that the failure would pass unseen.
+        if not self._finite.all():
+            raise FloatingPointError("the objective of the attack is not finite")
+        steps = len(self._history) - 1
+        earlier = self._history[steps - max(1, steps // 4)]
+        rise = self.value - self._history[0]
+        rising = self.value - earlier > RISING * rise
+        return Ascent(self.x, self.value, rise, rising, self._stuck)
+
+
+def value_and_gradient(objective: Objective, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The objective (n,) at ``x`` (n,3,h,w), and its gradient there (n,3,h,w)."""
+    x = x.detach().requires_grad_(True)
+    value = objective(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), gradient
+
+
+def value_of(objective: Objective, x: Tensor) -> Tensor:
+    """The objective (n,) at ``x`` (n,3,h,w)."""
+    with torch.no_grad():
+        return objective(x)
+
+
+def _is_zero(gradient: Tensor) -> Tensor:
+    return gradient.abs().amax(dim=(1, 2, 3)) == 0
