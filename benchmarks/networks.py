@@ -18,6 +18,7 @@ from selector.backbones import load_backbone
 from selector.demo.pretrain import ARCHITECTURES, BATCH, PixelInput
 from selector.protocol import Sizes
 from selector.tasks import Task, load_task
+from selector.threat import ThreatModel
 
 ZOO = Path(selector.__file__).parent / "demo" / "zoo"
 BUILT_IN = (
@@ -28,6 +29,9 @@ BUILT_IN = (
     "tiny_vit.cifar10_linf_4",
 )
 NOISE_TRAINED = "tiny_resnet.digits_noise"
+THREATS = (ThreatModel("linf", 4 / 255), ThreatModel("linf", 8 / 255), ThreatModel("l2", 0.5))
+# Networks of ImageNet are disturbed by less, and 4/255 is what their robust relatives are for.
+LARGE_THREATS = (ThreatModel("linf", 1 / 255), ThreatModel("linf", 4 / 255), ThreatModel("l2", 0.5))
 SIDE, SIGMA, NOISE_STEPS = 32, 0.25, 400
 
 
@@ -39,39 +43,52 @@ class Network:
         name: as in the tables.
         features: images (n,3,S,S) in [0,1] -> (n,d), frozen.
         pixels: (n,3,S,S) uint8.
+        threats: under which it is attacked.
     """
 
     name: str
     features: nn.Module
     pixels: Tensor
+    threats: tuple[ThreatModel, ...]
 
 
-def networks(images: int, weights: Path | None, device: torch.device) -> list[Network]:
-    """The built-in ones, and each folder of ``weights`` in timm's layout, at 64 px.
+def built_in(images: int, device: torch.device) -> list[Network]:
+    """Six tiny ones, on the built-in task.
 
     Args:
-        images: how many of the built-in task's test images, at least 10.
-        weights: a folder of folders; None for none.
+        images: how many of its test images, at least 10.
         device: where to put them.
     """
-    task = digits(images, SIDE)
-    found = [
-        Network(name, load_backbone(ZOO / name, device), task.test.pixels) for name in BUILT_IN
+    task = load("builtin:digits", images, SIDE)
+    return [
+        *(
+            Network(name, load_backbone(ZOO / name, device), task.test.pixels, THREATS)
+            for name in BUILT_IN
+        ),
+        Network(NOISE_TRAINED, trained_on_noise(task, device), task.test.pixels, THREATS),
     ]
-    found.append(Network(NOISE_TRAINED, trained_on_noise(task, device), task.test.pixels))
-    if weights is not None:
-        larger = digits(max(10, images // 2), 2 * SIDE).test.pixels
-        found += [
-            Network(folder.name, load_backbone(folder, device), larger)
-            for folder in sorted(path for path in weights.iterdir() if path.is_dir())
-        ]
-    return found
 
 
-def digits(images: int, side: int) -> Task:
-    """The built-in task with this many test images of this side."""
+def pretrained(weights: Path, source: str, images: int, device: torch.device) -> list[Network]:
+    """Each folder of ``weights`` in timm's layout, on another task's images.
+
+    Args:
+        weights: a folder of folders.
+        source: a task as ``selector rank --task`` takes it; its images are made 128 px large.
+        images: how many test images, at least as many as the task has classes.
+        device: where to put them.
+    """
+    pixels = load(source, images, 4 * SIDE).test.pixels
+    return [
+        Network(folder.name, load_backbone(folder, device), pixels, LARGE_THREATS)
+        for folder in sorted(path for path in weights.iterdir() if path.is_dir())
+    ]
+
+
+def load(source: str, images: int, side: int) -> Task:
+    """A task with this many test images of this side."""
     sizes = Sizes(train=1000, validation=10, test=images)
-    return load_task("builtin:digits", image_size=side, sizes=sizes, seed=0)
+    return load_task(source, image_size=side, sizes=sizes, seed=0)
 
 
 def trained_on_noise(task: Task, device: torch.device) -> nn.Module:

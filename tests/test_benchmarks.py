@@ -44,7 +44,7 @@ def bench(quality: ModuleType) -> Any:
     """Five images under a linear network."""
     drawn = torch.Generator().manual_seed(0)
     pixels = torch.randint(100, 156, (5, *SHAPE), dtype=torch.uint8, generator=drawn)
-    network = sys.modules["networks"].Network("linear", Linear(), pixels)
+    network = sys.modules["networks"].Network("linear", Linear(), pixels, (THREAT,))
     return quality.Bench.of(network, THREAT, torch.device("cpu"))
 
 
