@@ -39,6 +39,10 @@ class Ascent:
     rising: Tensor
     stuck: Tensor
 
+    def parts(self) -> tuple[Tensor, ...]:
+        """All of its tensors, from which an Ascent is made."""
+        return tuple(getattr(self, each.name) for each in fields(self))
+
     def or_better(self, other: Ascent) -> Ascent:
         """Per image the better of two; an image that was stuck in either was stuck."""
         better = other.value > self.value
@@ -52,14 +56,14 @@ class Ascent:
 
     def of(self, rows: Tensor) -> Ascent:
         """That of some images, ``rows`` (n,) bool."""
-        return Ascent(*(getattr(self, each.name)[rows] for each in fields(self)))
+        return Ascent(*(part[rows] for part in self.parts()))
 
     def replace(self, rows: Tensor, by: Ascent) -> Ascent:
         """With that of some images, ``rows`` (n,) bool, from elsewhere."""
         whole = []
-        for each in fields(self):
-            values = getattr(self, each.name).clone()
-            values[rows] = getattr(by, each.name)
+        for mine, others in zip(self.parts(), by.parts(), strict=True):
+            values = mine.clone()
+            values[rows] = others
             whole.append(values)
         return Ascent(*whole)
 

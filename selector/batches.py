@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,11 +29,10 @@ class Images:
     device: torch.device
     batch_size: BatchSize
 
-    def batch(self, start: int) -> tuple[Tensor, Tensor]:
-        """Indices (b,) and images (b,3,S,S) float in [0,1] from ``start`` on, on the device."""
-        stop = min(start + self.batch_size.value, len(self.pixels))
-        index = torch.arange(start, stop, device=self.device)
-        x = self.pixels[start:stop].to(self.device, torch.float32).div_(255)
+    def part(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Indices (b,) and images (b,3,S,S) float in [0,1] of some rows, on the device."""
+        index = torch.arange(rows.start, rows.stop, device=self.device)
+        x = self.pixels[rows].to(self.device, torch.float32).div_(255)
         return index, x.contiguous(memory_format=torch.channels_last)
 
 
@@ -61,27 +61,43 @@ def extract(images: Images) -> Tensor:
 
 
 def over_batches(images: Images, run: Callable[[Tensor, Tensor], Sequence[Tensor]]) -> list[Tensor]:
-    """Run every batch and join the results; a batch that is out of memory is run in halves.
+    """Run all images in batches and join the results; see :func:`in_batches`.
 
     Args:
         images: what to run, and how many at a time.
         run: indices (b,) and images (b,3,S,S) -> tensors that each have b rows.
+    """
+    return in_batches(len(images.pixels), images.batch_size, lambda rows: run(*images.part(rows)))
+
+
+def in_batches(
+    count: int, size: BatchSize, run: Callable[[slice], Sequence[Tensor]]
+) -> list[Tensor]:
+    """Run rows 0 to ``count`` in batches of equal size, and join the results.
+
+    A batch that is out of memory is run again in halves, and so are those after it.
+
+    Args:
+        count: at least 1.
+        size: at most so many rows at a time.
+        run: rows -> tensors that each have as many.
 
     Raises:
-        MemoryError: a single image does not fit.
+        MemoryError: a single row does not fit.
     """
     parts: list[Sequence[Tensor]] = []
     start = 0
-    while start < len(images.pixels):
-        index, x = images.batch(start)
+    while start < count:
+        left = count - start
+        rows = slice(start, start + math.ceil(left / math.ceil(left / size.value)))
         try:
-            parts.append(run(index, x))
+            parts.append(run(rows))
         except (RuntimeError, MemoryError) as error:
             if not lacks_memory(error):
                 raise
-            images.batch_size.halve()
+            size.halve()
         else:
-            start += len(x)
+            start = rows.stop
             continue
         # Outside of the handler, which keeps the frames of the failed pass alive.
         torch.cuda.empty_cache()

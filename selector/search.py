@@ -19,7 +19,7 @@ from torch import Tensor
 
 from selector.ascent import Ascent, Climb
 from selector.attacks import Attack
-from selector.batches import Images, over_batches
+from selector.batches import Images, in_batches
 from selector.sensitivity import Aim
 from selector.threat import ThreatModel, seeds
 
@@ -27,6 +27,8 @@ from selector.threat import ThreatModel, seeds
 # a maximum. Measured shares: at most 0.2 on the built-in zoo and 0.25 to 0.7 on MobileNetV2.
 FAR = 0.2
 _FIRST_STARTS = 2
+# Where images go different ways, more of them at once leave fuller batches for each way.
+_BATCHES_PER_GROUP = 4
 
 
 @dataclass(frozen=True)
@@ -106,27 +108,18 @@ def search(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Sea
     pass, and only that counts.
     """
 
-    def run(index: Tensor, x: Tensor) -> tuple[Tensor, ...]:
-        found = _search_batch(_Batch(images, aim, threat, budget, index, x))
-        with torch.no_grad():
-            features = images.backbone(found.best.x)
-        return features, found.starts.T, found.far, found.best.rising, found.best.stuck
-
-    features, values, far, rising, stuck = over_batches(images, run)
-    return Search(features, values.T, far, rising, stuck)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The best of all ascents per image (b,), what each start attained (restarts,b), and far."""
-
-    best: Ascent
-    starts: Tensor
-    far: Tensor
+    count, parts, start = len(images.pixels), [], 0
+    while start < count:
+        stop = min(count, start + _BATCHES_PER_GROUP * images.batch_size.value)
+        group = _Group(images, aim, threat, budget, *images.part(slice(start, stop)))
+        parts.append(_search_group(group))
+        start = stop
+    features, starts, far, rising, stuck = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Search(features, starts.T, far, rising, stuck)
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _Group:
     """Images that are searched together: their indices (b,) and pixels (b,3,S,S)."""
 
     images: Images
@@ -136,9 +129,10 @@ class _Batch:
     index: Tensor
     x: Tensor
 
-    def only(self, rows: Tensor) -> _Batch:
+    def only(self, rows: Tensor) -> _Group:
         """Some of the images, ``rows`` (b,) bool."""
-        return replace(self, index=self.index[rows], x=self.x[rows])
+        x = self.x[rows].contiguous(memory_format=torch.channels_last)
+        return replace(self, index=self.index[rows], x=x)
 
     def start(self, number: int) -> Ascent:
         """A short ascent from the random start of that number."""
@@ -147,41 +141,68 @@ class _Batch:
 
     def climb(self, climb: Climb, start: Tensor, steps: int) -> Ascent:
         """An ascent from ``start`` (b,3,S,S)."""
-        return climb(self._objective, self.x, start, self.threat, steps)
 
-    def _objective(self, x: Tensor) -> Tensor:
-        return self.aim(self.images.backbone(x), self.index)
+        def run(rows: slice) -> tuple[Tensor, ...]:
+            index = self.index[rows]
+            found = climb(
+                lambda x: self.aim(self.images.backbone(x), index),
+                self.x[rows],
+                start[rows],
+                self.threat,
+                steps,
+            )
+            return found.parts()
+
+        return Ascent(*in_batches(len(self.x), self.images.batch_size, run))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features (b,d) of points (b,3,S,S), in fp32."""
+
+        def run(rows: slice) -> tuple[Tensor]:
+            with torch.no_grad():
+                return (self.images.backbone(x[rows]),)
+
+        return in_batches(len(x), self.images.batch_size, run)[0]
 
 
-def _search_batch(batch: _Batch) -> _Found:
-    budget = batch.budget
-    first = [batch.start(number) for number in range(budget.first_starts)]
+def _search_group(group: _Group) -> tuple[Tensor, ...]:
+    """What :class:`Search` is made of, images first."""
+    budget = group.budget
+    first = [group.start(number) for number in range(budget.first_starts)]
     best = _best_of(first)
     far = torch.zeros_like(best.stuck)
-    starts = best.value.new_full((budget.restarts, len(far)), torch.nan)
-    starts[: len(first)] = torch.stack([one.value for one in first])
-    if not budget.adapts:
-        return _Found(best, starts, far)
-    on = batch.climb(budget.attack.long, best.x, budget.steps_per_start)
-    far = on.rise > FAR * best.rise
-    best = best.or_better(on)
-    if far.any():
-        steps = budget.steps_left(len(first))
-        rows = _gone_on(batch.only(far), budget.attack.long, best.of(far), steps)
-        best = best.replace(far, rows)
-    if not far.all():
-        near = ~far
-        more = [batch.only(near).start(n) for n in range(len(first), budget.restarts)]
-        for number, one in enumerate(more, len(first)):
-            starts[number, near] = one.value
-        rows, steps = _best_of([best.of(near), *more]), budget.steps_left(budget.restarts)
-        best = best.replace(near, _gone_on(batch.only(near), budget.attack.short, rows, steps))
-    return _Found(best, starts, far)
+    starts = best.value.new_full((len(far), budget.restarts), torch.nan)
+    starts[:, : len(first)] = torch.stack([one.value for one in first], dim=1)
+    if budget.adapts:
+        on = group.climb(budget.attack.long, best.x, budget.steps_per_start)
+        far = on.rise > FAR * best.rise
+        best = best.or_better(on)
+        if far.any():
+            best = best.replace(far, _one_long_ascent(group.only(far), best.of(far)))
+        if not far.all():
+            near = group.only(~far)
+            more = [near.start(number) for number in range(len(first), budget.restarts)]
+            for number, one in enumerate(more, len(first)):
+                starts[~far, number] = one.value
+            best = best.replace(~far, _polished(near, _best_of([best.of(~far), *more])))
+    return group.features(best.x), starts, far, best.rising, best.stuck
 
 
-def _gone_on(batch: _Batch, climb: Climb, best: Ascent, steps: int) -> Ascent:
+def _one_long_ascent(group: _Group, best: Ascent) -> Ascent:
+    """All steps that remain after the first starts, from the best point."""
+    steps = group.budget.steps_left(group.budget.first_starts)
+    return _gone_on(group, group.budget.attack.long, best, steps)
+
+
+def _polished(group: _Group, best: Ascent) -> Ascent:
+    """All steps that remain after every start, from the best point."""
+    steps = group.budget.steps_left(group.budget.restarts)
+    return _gone_on(group, group.budget.attack.short, best, steps)
+
+
+def _gone_on(group: _Group, climb: Climb, best: Ascent, steps: int) -> Ascent:
     """The better of ``best`` and an ascent from there; no steps, no ascent."""
-    return best.or_better(batch.climb(climb, best.x, steps)) if steps else best
+    return best.or_better(group.climb(climb, best.x, steps)) if steps else best
 
 
 def _best_of(ascents: Sequence[Ascent]) -> Ascent:

@@ -73,7 +73,7 @@ def curved(x: Tensor) -> Tensor:
 def test_pixels_become_numbers_between_0_and_1_in_order():
     values = torch.tensor([0, 51, 255], dtype=torch.uint8)[:, None, None, None].expand(3, *SHAPE)
     of = images(flat, batch=2, values=values)
-    batches = [of.batch(0), of.batch(2)]
+    batches = [of.part(slice(0, 2)), of.part(slice(2, 3))]
     assert [index.tolist() for index, _ in batches] == [[0, 1], [2]]
     x = torch.cat([x for _, x in batches])
     assert x.dtype == torch.float32
