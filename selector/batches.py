@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+# bf16 has 8 bits: of features whose displacement is a smaller share of their norm, a search in it
+# attained 8 % less on small networks, above it at most 1 %.
+BF16_SHARE = 0.03
+
+PrecisionName = Literal["fp32", "bf16"]
+PRECISION_NAMES: dict[torch.dtype, PrecisionName] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 Features = Callable[[Tensor], Tensor]
 """Images (b,3,S,S) in [0,1] -> features (b,d)."""
@@ -22,18 +30,54 @@ class Images:
         backbone: images (b,3,S,S) in [0,1] -> features (b,d).
         device: where the backbone is.
         batch_size: images per pass; halved for good when memory runs out.
+        precision: what a search computes in.
     """
 
     pixels: Tensor
     backbone: Features
     device: torch.device
     batch_size: BatchSize
+    precision: Precision = field(default_factory=lambda: Precision())
 
     def part(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Indices (b,) and images (b,3,S,S) float in [0,1] of some rows, on the device."""
         index = torch.arange(rows.start, rows.stop, device=self.device)
         x = self.pixels[rows].to(self.device, torch.float32).div_(255)
         return index, x.contiguous(memory_format=torch.channels_last)
+
+    def searched(self, x: Tensor) -> Tensor:
+        """Features (b,d) float32 of points (b,3,S,S) in the precision of the search."""
+        if self.precision.search == torch.float32:
+            return self.backbone(x)
+        with torch.autocast(x.device.type, self.precision.search):
+            return self.backbone(x).float()
+
+
+@dataclass
+class Precision:
+    """What searches compute in, shared by everything that runs one candidate.
+
+    Points that were found are always scored in fp32, whatever this is.
+    """
+
+    search: torch.dtype = torch.float32
+
+    def choose(self, displacement: Tensor, features: Tensor, device: torch.device) -> None:
+        """Search in bf16 where the device is faster in it and it resolves what is searched for.
+
+        Args:
+            displacement: attained in fp32 (n,).
+            features: of the same images (n,d).
+            device: that searches.
+        """
+        share = displacement.mean() / torch.linalg.vector_norm(features.double(), dim=1).mean()
+        if bf16_is_fast(device) and share > BF16_SHARE:
+            self.search = torch.bfloat16
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether a device has units for bf16: CUDA devices from compute capability 8.0 on."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @dataclass

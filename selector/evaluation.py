@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selector import bounds
 from selector.backbones import Backbone, load_backbone
-from selector.batches import BatchSize, Images, extract
+from selector.batches import PRECISION_NAMES, BatchSize, Images, Precision, extract
 from selector.candidates import Checkpoint
 from selector.controls import gradient_free
 from selector.devices import Stopwatch, full_precision
@@ -63,6 +63,7 @@ class Run:
     setting: Setting
     batch: BatchSize
     watch: Stopwatch
+    precision: Precision = field(default_factory=Precision)
 
     @property
     def budget(self) -> Budget:
@@ -76,7 +77,8 @@ class Run:
 
     def images(self, split: Split) -> Images:
         """A part of the task, ready for this backbone."""
-        return Images(split.pixels, self.backbone, self.setting.device, self.batch)
+        device = self.setting.device
+        return Images(split.pixels, self.backbone, device, self.batch, self.precision)
 
     def clean(self, split: Split) -> Labelled:
         """Features and labels of a part of the task, on the device."""
@@ -156,9 +158,14 @@ def _measure(run: Run) -> Measured:
 
 
 def _reach(run: Run, validation: Labelled, projection: Tensor) -> Tensor:
-    """Attained displacement on A∘g of the validation images (n,)."""
+    """Attained displacement on A∘g of the validation images (n,), searched for in fp32.
+
+    It also tells whether later searches may do with less precision.
+    """
     aim = displacement_aim(validation.features, projection)
     found = search(run.images(run.setting.task.validation), aim, run.setting.threat, run.budget)
+    on_g = displacement(found.features, validation.features)
+    run.precision.choose(on_g, validation.features, run.setting.device)
     return displacement(found.features, validation.features, projection)
 
 
@@ -213,6 +220,7 @@ def cost(run: Run) -> Cost:
         forward_passes=passes.forward,
         backward_passes=passes.backward,
         batch_size=run.batch.value,
+        search_precision=PRECISION_NAMES[run.precision.search],
         seconds_load=seconds.get("load", 0.0),
         seconds_features=seconds.get("features", 0.0),
         seconds_attack=seconds.get("attack", 0.0),

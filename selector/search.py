@@ -145,7 +145,7 @@ class _Group:
         def run(rows: slice) -> tuple[Tensor, ...]:
             index = self.index[rows]
             found = climb(
-                lambda x: self.aim(self.images.backbone(x), index),
+                lambda x: self.aim(self.images.searched(x), index),
                 self.x[rows],
                 start[rows],
                 self.threat,

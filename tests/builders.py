@@ -79,6 +79,7 @@ def evaluation(
             seconds_attack=7.0,
             seconds_heads=1.5,
             batch_size=32,
+            search_precision="fp32",
         ),
         probe=head(clean, robust, attacked, validation_loss, tolerance, radius_scale=0.0),
         bound_optimal=head(clean_other, robust, attacked, validation_loss, radius_scale=1.0),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from selector import evaluation
+from selector import batches, evaluation
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError
 from selector.evaluation import Prepared, evaluate
@@ -111,6 +111,22 @@ def test_backward_passes_are_one_per_step_and_start(measured: Evaluation) -> Non
     # Two restarts of four steps: two ascents of two steps and one of four, eight in all.
     starts = 2 * (SIZES.validation + 2 * SIZES.test) + 4 * SIZES.test
     assert measured.cost.backward_passes == 4 * starts + evaluation.PREFLIGHT_IMAGES
+
+
+@pytest.mark.parametrize(("eps", "precision"), [(8 / 255, "bf16"), (0.01 / 255, "fp32")])
+def test_bf16_searches_where_it_resolves_the_displacement_and_fp32_scores(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, eps: float, precision: str
+) -> None:
+    setting = replace(setting, threat=ThreatModel("linf", eps))
+    exact = evaluate(candidate("tiny_resnet.cifar10"), setting)
+    monkeypatch.setattr(batches, "bf16_is_fast", lambda device: True)
+    found = evaluate(candidate("tiny_resnet.cifar10"), setting)
+    assert (exact.cost.search_precision, found.cost.search_precision) == ("fp32", precision)
+    attained = found.sensitivity.mean.value / exact.sensitivity.mean.value
+    assert attained == 1 if precision == "fp32" else 0.97 < attained != 1
+    # Scored in bf16, clean features would differ too.
+    assert found.probe.clean_accuracy == exact.probe.clean_accuracy
+    assert found.bound_optimal.validation_loss == exact.bound_optimal.validation_loss
 
 
 def test_same_seed_same_numbers_whatever_the_batch_size(

@@ -212,6 +212,7 @@ class World:
             seconds_attack=seconds,
             seconds_heads=0.0,
             batch_size=1,
+            search_precision="fp32",
         )
 
     def evaluate(

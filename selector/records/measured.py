@@ -139,7 +139,11 @@ class Cost(Record):
     seconds_features: float
     seconds_attack: float
     seconds_heads: float
-    batch_size: int
+    batch_size: Annotated[int, Field(description="images per pass at the end, after any halving")]
+    search_precision: Annotated[
+        Literal["fp32", "bf16"],
+        Field(description="of the attacks on test images; what they found is scored in fp32"),
+    ]
 
 
 class Flag(Record):
