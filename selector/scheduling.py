@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selector.backbones import first_line
+from selector.batches import bf16_is_fast
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError, HubUnavailable
 from selector.evaluation import Prepared, evaluate
@@ -135,6 +136,7 @@ def measurement_key(
         "threat": asdict(setting.threat),
         "protocol": asdict(setting.protocol) | {"version": PROTOCOL_VERSION},
         "device": setting.device.type,
+        "bf16": bf16_is_fast(setting.device),
         "versions": {name: version(name) for name in ("selector", "torch", "timm")},
     }
     return content_key(parts if look is None else parts | {"look": asdict(look)})
