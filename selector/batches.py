@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from selector.rows import Rows, ranges
+
+# So many images at a time are taken through everything whose results have a row of features each.
+AT_ONCE = 1024
 
 Features = Callable[[Tensor], Tensor]
 """Images (b,3,S,S) in [0,1] -> features (b,d)."""
@@ -17,16 +22,23 @@ class Images:
     """Canonical images and how to run them through a backbone.
 
     Attributes:
-        pixels: (n,3,S,S) uint8, in host memory.
+        pixels: (n,3,S,S) uint8, in host memory or in a file.
         backbone: images (b,3,S,S) in [0,1] -> features (b,d).
         device: where the backbone is.
         batch_size: images per pass; halved for good when memory runs out.
+        first: number of the first of these images, by which its random draws go.
     """
 
-    pixels: Tensor
+    pixels: Rows
     backbone: Features
     device: torch.device
     batch_size: BatchSize
+    first: int = 0
+
+    def chunks(self, at_once: int) -> Iterator[Images]:
+        """These images in parts of at most ``at_once``, whose pixels are in host memory."""
+        for part in ranges(len(self.pixels), at_once):
+            yield replace(self, pixels=self.pixels[part], first=self.first + part.start)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs of indices (b,) and images (b,3,S,S) float in [0,1], on the device."""

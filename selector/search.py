@@ -89,7 +89,7 @@ def search(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Sea
             return _score(images.backbone, aim, index, ascent)
 
         starts = (
-            threat.random_start(x, seeds(budget.seed, restart, index))
+            threat.random_start(x, seeds(budget.seed, restart, images.first + index))
             for restart in range(budget.restarts)
         )
         found = [ascend(start, budget.steps_per_start) for start in starts]

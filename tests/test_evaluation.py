@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from selector import evaluation
+from selector import evaluation, spool
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError
 from selector.evaluation import Prepared, evaluate
@@ -124,6 +126,48 @@ def test_same_seed_same_numbers_whatever_the_batch_size(
     assert second.probe.clean_accuracy == first.probe.clean_accuracy
 
 
+def test_numbers_do_not_depend_on_how_many_images_are_attacked_at_once(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of ten, so that every batch is the same whatever the part it is in.
+    monkeypatch.setattr(evaluation, "_LARGEST_BATCH", 10)
+    whole = evaluate(candidate("tiny_vit.cifar10"), setting)
+    for at_once in (10, 30):
+        monkeypatch.setattr(evaluation, "AT_ONCE", at_once)
+        in_parts = evaluate(candidate("tiny_vit.cifar10"), setting)
+        assert in_parts.model_copy(update={"cost": whole.cost}) == whole
+
+
+def test_numbers_do_not_depend_on_where_pixels_and_features_are(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(candidate("tiny_vit.cifar10"), setting)
+    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    task = load_task("builtin:digits", image_size=32, sizes=SIZES, seed=0)
+    assert isinstance(task.test.pixels, spool.FileRows)
+    assert task.fingerprint == setting.task.fingerprint
+    from_files = evaluate(candidate("tiny_vit.cifar10"), replace(setting, task=task))
+    assert from_files.model_copy(update={"cost": whole.cost}) == whole
+
+
+def test_a_disk_without_room_for_features_is_the_candidates_own_row(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
+    with pytest.raises(CandidateError, match="there is less") as caught:
+        evaluate(candidate("tiny_vit.cifar10"), setting)
+    assert caught.value.code == "no_disk_space"
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_the_peak_of_memory_is_told(measured: Evaluation) -> None:
+    assert measured.cost.peak_process_bytes is not None
+    # Python and torch alone hold as much.
+    assert measured.cost.peak_process_bytes > 100e6
+    assert measured.cost.peak_device_bytes is None
+
+
 def test_robust_pretraining_shows(setting: Setting) -> None:
     robust = evaluate(candidate("tiny_resnet.cifar10_linf_8"), setting)
     ordinary = evaluate(candidate("tiny_resnet.cifar10"), setting)
@@ -211,3 +255,5 @@ def test_gpu_agrees_with_cpu(setting: Setting) -> None:
     )
     assert gpu.sensitivity.mean.value == pytest.approx(cpu.sensitivity.mean.value, rel=0.05)
     assert gpu.probe.clean_accuracy.value == pytest.approx(cpu.probe.clean_accuracy.value, abs=0.03)
+    assert gpu.cost.peak_device_bytes is not None
+    assert 0 < gpu.cost.peak_device_bytes < torch.cuda.get_device_properties(0).total_memory
