@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 
+import builders
 import pytest
 import torch
 
@@ -126,28 +127,29 @@ def test_same_seed_same_numbers_whatever_the_batch_size(
     assert second.probe.clean_accuracy == first.probe.clean_accuracy
 
 
-def test_numbers_do_not_depend_on_how_many_images_are_attacked_at_once(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Of ten, so that every batch is the same whatever the part it is in.
+@pytest.fixture
+def short(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """A short search in batches of ten, which are the same whatever part they are of."""
     monkeypatch.setattr(evaluation, "_LARGEST_BATCH", 10)
-    whole = evaluate(candidate("tiny_vit.cifar10"), setting)
-    for at_once in (10, 30):
-        monkeypatch.setattr(evaluation, "AT_ONCE", at_once)
-        in_parts = evaluate(candidate("tiny_vit.cifar10"), setting)
-        assert in_parts.model_copy(update={"cost": whole.cost}) == whole
+    return replace(setting, protocol=replace(setting.protocol, restarts=1, steps=2))
 
 
-def test_numbers_do_not_depend_on_where_pixels_and_features_are(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
+def test_numbers_do_not_depend_on_how_many_images_are_in_memory(
+    short: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = evaluate(candidate("tiny_vit.cifar10"), setting)
+    def measured(setting: Setting) -> Evaluation:
+        found = evaluate(candidate("tiny_vit.cifar10"), setting)
+        return found.model_copy(update={"cost": builders.evaluation().cost})
+
+    whole = measured(short)
+    monkeypatch.setattr(evaluation, "AT_ONCE", 30)
+    assert measured(short) == whole
+    monkeypatch.setattr(evaluation, "AT_ONCE", 10)
     monkeypatch.setattr(spool, "IN_MEMORY", 0)
     task = load_task("builtin:digits", image_size=32, sizes=SIZES, seed=0)
     assert isinstance(task.test.pixels, spool.FileRows)
-    assert task.fingerprint == setting.task.fingerprint
-    from_files = evaluate(candidate("tiny_vit.cifar10"), replace(setting, task=task))
-    assert from_files.model_copy(update={"cost": whole.cost}) == whole
+    assert task.fingerprint == short.task.fingerprint
+    assert measured(replace(short, task=task)) == whole
 
 
 def test_a_disk_without_room_for_features_is_the_candidates_own_row(
