@@ -68,7 +68,7 @@ class Objective:
                 losses = self._losses(part, on_points, bias, _SMOOTHING)
                 total += losses.detach()
                 more = torch.autograd.grad(losses, (on_points, bias))
-                slopes = [slope + part for slope, part in zip(slopes, more, strict=True)]
+                slopes = [old + new for old, new in zip(slopes, more, strict=True)]
             steep = slopes[0] if self.axes is None else slopes[0] @ self.axes.T
             gradient = [(steep + l2 * weight) * stretch, slopes[1][:, None]]
             return total.item(), torch.cat(gradient, dim=1).flatten().cpu().numpy()

@@ -22,8 +22,8 @@ from selector.tasks.listing import Encoded, Example
 # More unreadable files than this share of what was asked for is a broken data set, not an accident.
 UNREADABLE_LIMIT = 0.05
 
-# Images that are decoded before any of them is put where they are kept.
-_AT_ONCE = 128
+# Images per thread that are decoded before any of them is put where they are kept.
+_PER_THREAD = 8
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,9 @@ def decode(examples: list[Example], size: int, unreadable: list[str], part: str)
 
 def _decoded(examples: list[Example], size: int, readable: Tensor) -> Iterator[Tensor]:
     """The images (b,3,S,S) that can be read, a few at a time; ``readable`` (n,) says which can."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in ranges(len(examples), _AT_ONCE):
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        for part in ranges(len(examples), threads * _PER_THREAD):
             images = list(pool.map(lambda example: _read(example[0], size), examples[part]))
             good = [image for image in images if image is not None]
             readable[part] = torch.tensor([image is not None for image in images])
