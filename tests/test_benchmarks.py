@@ -1,4 +1,4 @@
-"""The benchmarks, on what is known exactly: attack quality without the peers, memory without runs."""
+"""The benchmarks on what is known exactly: attacks without the peers, memory without its runs."""
 
 from __future__ import annotations
 
