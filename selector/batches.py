@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from selector.rows import Rows, ranges
+
+# So many images at a time are taken through everything whose results have a row of features each.
+AT_ONCE = 1024
 
 # bf16 has 8 bits: of features whose displacement is a smaller share of their norm, a search in it
 # attained 8 % less on small networks, above it at most 1 %.
@@ -26,18 +31,25 @@ class Images:
     """Canonical images and how to run them through a backbone.
 
     Attributes:
-        pixels: (n,3,S,S) uint8, in host memory.
+        pixels: (n,3,S,S) uint8, in host memory or in a file.
         backbone: images (b,3,S,S) in [0,1] -> features (b,d).
         device: where the backbone is.
         batch_size: images per pass; halved for good when memory runs out.
         precision: what a search computes in.
+        first: number of the first of these images, by which its random draws go.
     """
 
-    pixels: Tensor
+    pixels: Rows
     backbone: Features
     device: torch.device
     batch_size: BatchSize
     precision: Precision = field(default_factory=lambda: Precision())
+    first: int = 0
+
+    def chunks(self, at_once: int) -> Iterator[Images]:
+        """These images in parts of at most ``at_once``, whose pixels are in host memory."""
+        for part in ranges(len(self.pixels), at_once):
+            yield replace(self, pixels=self.pixels[part], first=self.first + part.start)
 
     def part(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Indices (b,) and images (b,3,S,S) float in [0,1] of some rows, on the device."""
@@ -62,16 +74,15 @@ class Precision:
 
     search: torch.dtype = torch.float32
 
-    def choose(self, displacement: Tensor, features: Tensor, device: torch.device) -> None:
+    def choose(self, displacement: Tensor, norms: Tensor, device: torch.device) -> None:
         """Search in bf16 where the device is faster in it and it resolves what is searched for.
 
         Args:
             displacement: attained in fp32 (n,).
-            features: of the same images (n,d).
+            norms: of the features of the same images (n,).
             device: that searches.
         """
-        share = displacement.mean() / torch.linalg.vector_norm(features.double(), dim=1).mean()
-        if bf16_is_fast(device) and share > BF16_SHARE:
+        if bf16_is_fast(device) and displacement.mean() > BF16_SHARE * norms.mean():
             self.search = torch.bfloat16
 
 

@@ -53,14 +53,14 @@ def gradient_free(
     """
 
     def run(index: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        origin = clean[index]
+        origin, number = clean[index], images.first + index
         draws = [
-            _score(images.backbone, _noise(x, threat, seeds(seed, _FIRST_DRAW + k, index)), origin)
+            _score(images.backbone, _noise(x, threat, seeds(seed, _FIRST_DRAW + k, number)), origin)
             for k in range(NOISE_DRAWS)
         ]
         best = noise = draws[0].farther(draws[1])
         for step in range(steps):
-            draw = seeds(seed, _FIRST_DRAW + NOISE_DRAWS + step, index)
+            draw = seeds(seed, _FIRST_DRAW + NOISE_DRAWS + step, number)
             side = _side(step / steps, x.shape[-1])
             moved = _move_square(best.x, x, threat, side, draw)
             best = best.farther(_score(images.backbone, moved, origin))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import reduce
+
 import torch
 from torch import Tensor
 
+from selector.batches import AT_ONCE
 from selector.controls import Controls
 from selector.records import Diagnostics, Flag, HeadReport
+from selector.rows import Moments, Rows, moments, ranges
 from selector.search import Search
 from selector.sensitivity import displacement
 
@@ -19,24 +24,58 @@ NOISE_MARGIN = 1.01
 MASKED = "masked_gradients"
 
 
-def diagnose(on_g: Search, clean: Tensor, controls: Controls) -> Diagnostics:
+@dataclass(frozen=True)
+class Signs:
+    """How an attack on g went, per image (n,), float64 where not bool.
+
+    Attributes:
+        attained: displacement of the attack.
+        by_noise: of random noise.
+        by_search: of a random search.
+        restart_spread: (best - mean) / best of the random starts' displacements.
+        far: bool, short ascents ended far from a maximum.
+        rising: bool, the ascent that found the best point was still rising.
+        stuck: bool, some gradient was zero.
+    """
+
+    attained: Tensor
+    by_noise: Tensor
+    by_search: Tensor
+    restart_spread: Tensor
+    far: Tensor
+    rising: Tensor
+    stuck: Tensor
+
+
+def signs(on_g: Search, clean: Tensor, controls: Controls) -> Signs:
     """Compare an attack on g with what needs no gradient, its restarts with each other.
 
     Args:
-        on_g: the attack that maximised displacement on g, over the test images.
+        on_g: the attack that maximised displacement on g, over test images.
         clean: their features (n,d).
         controls: what random noise and a random search reached on the same images.
     """
-    attained = displacement(on_g.features, clean)
-    by_noise = displacement(controls.noise, clean)
-    by_search = displacement(controls.searched, clean)
     restarts = on_g.restart_values.double().sqrt()
     best = restarts.nan_to_num(0).amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
+    return Signs(
+        attained=displacement(on_g.features, clean),
+        by_noise=displacement(controls.noise, clean),
+        by_search=displacement(controls.searched, clean),
+        restart_spread=(best - restarts.nanmean(dim=0)) / best,
+        far=on_g.far,
+        rising=on_g.rising,
+        stuck=on_g.stuck,
+    )
+
+
+def diagnose(found: Signs, clean: Rows) -> Diagnostics:
+    """What the signs of all test images say together, and their features (n,d)."""
+    attained, by_noise, by_search = found.attained, found.by_noise, found.by_search
     return Diagnostics(
-        restart_spread=((best - restarts.nanmean(dim=0)) / best).mean().item(),
-        long_ascents=on_g.far.double().mean().item(),
-        still_rising=on_g.rising.double().mean().item(),
-        zero_gradient=on_g.stuck.double().mean().item(),
+        restart_spread=found.restart_spread.mean().item(),
+        long_ascents=found.far.double().mean().item(),
+        still_rising=found.rising.double().mean().item(),
+        zero_gradient=found.stuck.double().mean().item(),
         noise_ratio=(by_noise.mean() / attained.mean().clamp_min(1e-300)).item(),
         noise_wins=(by_noise > attained * NOISE_MARGIN).double().mean().item(),
         search_ratio=(by_search.mean() / attained.mean().clamp_min(1e-300)).item(),
@@ -86,8 +125,12 @@ def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[
     return tuple(found)
 
 
-def _effective_rank(features: Tensor) -> float:
+def _effective_rank(features: Rows) -> float:
     """exp of the entropy of the normalised covariance spectrum (Roy and Vetterli 2007)."""
-    centred = features.double() - features.double().mean(dim=0)
-    energy = torch.linalg.svdvals(centred).square()
+    if len(features) <= AT_ONCE:
+        values = features[:].double()
+        energy = torch.linalg.svdvals(values - values.mean(dim=0)).square()
+    else:
+        parts = (moments(features[part]) for part in ranges(len(features), AT_ONCE))
+        energy = torch.linalg.eigvalsh(reduce(Moments.plus, parts).scatter).clamp_min(0)
     return float(torch.special.entr(energy / energy.sum()).sum().exp())

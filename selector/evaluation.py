@@ -12,12 +12,12 @@ from torch import Tensor
 
 from selector import bounds
 from selector.backbones import Backbone, load_backbone
-from selector.batches import PRECISION_NAMES, BatchSize, Images, Precision, extract
+from selector.batches import AT_ONCE, PRECISION_NAMES, BatchSize, Images, Precision, extract
 from selector.candidates import Checkpoint
 from selector.controls import gradient_free
 from selector.devices import Stopwatch, full_precision
-from selector.diagnostics import diagnose
-from selector.errors import CandidateError
+from selector.diagnostics import signs
+from selector.errors import CandidateError, UsageError
 from selector.heads import (
     ChosenHead,
     Heads,
@@ -26,10 +26,13 @@ from selector.heads import (
     choose_probe,
     task_projection,
 )
+from selector.outcomes import Outcomes, joined, outcomes
+from selector.peaks import device_peak, process_peak, reset_device_peak
 from selector.preflight import check_backbone
-from selector.records import Cost, Diagnostics, Evaluation, Provenance
+from selector.records import Cost, Evaluation, Provenance
 from selector.search import Budget, search
 from selector.sensitivity import Pool, displacement, displacement_aim, loss_aim, margin_aim
+from selector.spool import collect
 from selector.summary import Measured, summarise
 from selector.tasks import Task
 from selector.tasks.decoding import Split
@@ -81,8 +84,9 @@ class Run:
         return Images(split.pixels, self.backbone, device, self.batch, self.precision)
 
     def clean(self, split: Split) -> Labelled:
-        """Features and labels of a part of the task, on the device."""
-        return Labelled.clean(extract(self.images(split)), split.labels.to(self.setting.device))
+        """Features and labels of a part of the task; the labels are on the device."""
+        parts = (extract(part) for part in self.images(split).chunks(AT_ONCE))
+        return Labelled.clean(collect(parts, len(split)), split.labels.to(self.setting.device))
 
 
 def first_batch_size(input_size: tuple[int, int], device: torch.device) -> int:
@@ -109,12 +113,13 @@ def evaluate(
         run = load(prepared, setting)
         run.backbone.passes.on_pass = on_pass
         measured = _measure(run)
+        findings = summarise(measured, prior_loss(setting.task))
         return Evaluation(
             name=prepared.name,
             model=prepared.model,
             provenance=prepared.describe(run.backbone, measured.test.features.shape[1]),
             cost=cost(run),
-            **dict(summarise(measured, prior_loss(setting.task))),
+            **dict(findings),
         )
 
 
@@ -125,6 +130,7 @@ def load(prepared: Prepared, setting: Setting) -> Run:
         CandidateError: it cannot be loaded, or fails a check.
     """
     watch = Stopwatch(setting.device)
+    reset_device_peak(setting.device)
     with watch.stage("load"):
         backbone = load_backbone(prepared.directory, setting.device, prepared.checkpoint)
         few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
@@ -153,8 +159,12 @@ def _measure(run: Run) -> Measured:
     with run.watch.stage("features"):
         test = run.clean(run.setting.task.test)
     with run.watch.stage("attack"):
-        pool, diagnostics = _attack(run, test, heads)
-    return Measured(test, pool, heads.projection, heads.probe, heads.bound_optimal, diagnostics)
+        images = run.images(run.setting.task.test).chunks(AT_ONCE)
+        found = [
+            _attack(run, part, clean, labels, heads)
+            for part, (clean, labels, _) in zip(images, test.chunks(AT_ONCE), strict=True)
+        ]
+    return Measured(test, joined(found), heads)
 
 
 def _reach(run: Run, validation: Labelled, projection: Tensor) -> Tensor:
@@ -162,11 +172,16 @@ def _reach(run: Run, validation: Labelled, projection: Tensor) -> Tensor:
 
     It also tells whether later searches may do with less precision.
     """
-    aim = displacement_aim(validation.features, projection)
-    found = search(run.images(run.setting.task.validation), aim, run.setting.threat, run.budget)
-    on_g = displacement(found.features, validation.features)
-    run.precision.choose(on_g, validation.features, run.setting.device)
-    return displacement(found.features, validation.features, projection)
+    images = run.images(run.setting.task.validation).chunks(AT_ONCE)
+    on_task, on_g, norms = [], [], []
+    for part, (clean, _, _) in zip(images, validation.chunks(AT_ONCE), strict=True):
+        aim = displacement_aim(clean, projection)
+        found = search(part, aim, run.setting.threat, run.budget)
+        on_task.append(displacement(found.features, clean, projection))
+        on_g.append(displacement(found.features, clean))
+        norms.append(torch.linalg.vector_norm(clean.double(), dim=1))
+    run.precision.choose(torch.cat(on_g), torch.cat(norms), run.setting.device)
+    return torch.cat(on_task)
 
 
 def _bound_optimal(
@@ -178,29 +193,34 @@ def _bound_optimal(
     average. How the head was found changes no promise about it, since every number is computed
     from test images.
     """
-    a = projection.to(train.features.dtype)
     chosen = choose_head(
-        Labelled(train.features @ a.T, train.labels, reach.mean().expand(len(train.labels))),
-        Labelled(validation.features @ a.T, validation.labels, reach),
+        _projected(train, projection, reach.mean().expand(len(train.labels))),
+        _projected(validation, projection, reach),
         classes,
     )
     return replace(chosen, head=chosen.head.before(projection))
 
 
-def _attack(run: Run, test: Labelled, heads: Heads) -> tuple[Pool, Diagnostics]:
-    """Attack the test images with every aim and pool what was attained."""
-    images, threat = run.images(run.setting.task.test), run.setting.threat
-    on_g = search(images, displacement_aim(test.features), threat, run.budget)
-    on_task = search(images, displacement_aim(test.features, heads.projection), threat, run.budget)
+def _projected(data: Labelled, projection: Tensor, reach: Tensor) -> Labelled:
+    """The same images on A∘g, movable by ``reach`` (n,)."""
+    parts = (features @ projection.to(features).T for features, _, _ in data.chunks(AT_ONCE))
+    return Labelled(collect(parts, len(data.labels)), data.labels, reach)
+
+
+def _attack(run: Run, images: Images, clean: Tensor, labels: Tensor, heads: Heads) -> Outcomes:
+    """Attack some test images with every aim, pool what was attained, and keep the numbers."""
+    threat = run.setting.threat
+    on_g = search(images, displacement_aim(clean), threat, run.budget)
+    on_task = search(images, displacement_aim(clean, heads.projection), threat, run.budget)
     on_heads = [
-        search(images, aim(head, test.labels), threat, run.half_budget)
+        search(images, aim(head, labels), threat, run.half_budget)
         for head in (heads.probe.head, heads.bound_optimal.head)
         for aim in (loss_aim, margin_aim)
     ]
-    controls = gradient_free(images, test.features, threat, run.setting.protocol.seed)
+    controls = gradient_free(images, clean, threat, run.setting.protocol.seed)
     attained = (on_g, on_task, *on_heads)
     points = (*(found.features for found in attained), controls.noise, controls.searched)
-    return Pool(test.features, points), diagnose(on_g, test.features, controls)
+    return outcomes(Pool(clean, points), heads, labels, signs(on_g, clean, controls))
 
 
 def prior_entropy(task: Task) -> float:
@@ -225,6 +245,8 @@ def cost(run: Run) -> Cost:
         seconds_features=seconds.get("features", 0.0),
         seconds_attack=seconds.get("attack", 0.0),
         seconds_heads=seconds.get("heads", 0.0),
+        peak_process_bytes=process_peak(),
+        peak_device_bytes=device_peak(run.setting.device),
     )
 
 
@@ -237,6 +259,9 @@ def as_candidate_errors() -> Iterator[None]:
         raise CandidateError(
             "non_finite_features", f"features under attack are not finite: {error}."
         ) from error
+    except UsageError as error:
+        # The user's disk has no room for this one's features; others may have fewer.
+        raise CandidateError("no_disk_space", error.message, hint=error.hint) from error
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise CandidateError(
             "out_of_memory",

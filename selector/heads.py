@@ -11,26 +11,23 @@ that a given ``l2`` means the same for every backbone and rescaled features give
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import reduce
 
-import numpy as np
 import torch
-from scipy.optimize import minimize
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from selector.bounds import worst_case_losses
+from selector.objective import Objective
+from selector.rows import Moments, Rows, moments, ranges
 
 L2_GRID = tuple(10.0**exponent for exponent in range(-1, -7, -1))
 RADIUS_SCALES = (0.25, 0.5, 1.0)
-_MAX_ITERATIONS = 1000
-_WORTH_THREADS = 20_000_000
-# Of distances between rows of W, for features of root mean square norm 1; useful heads have
-# distances of 1 to 100, so it is felt only where W is as good as zero.
-_SMOOTHING = 1e-4
+# More features or logits than this are taken in parts; a GPU waits longer for each.
+_VALUES_AT_ONCE = {"cpu": 2**22, "cuda": 2**25}
+# Directions of less variance than this share of the largest are rounding.
+_FELT = 1e-14
 
 
 @dataclass(frozen=True)
@@ -64,18 +61,24 @@ class Labelled:
 
     Attributes:
         features: (n,d).
-        labels: (n,) int64 in 0..K-1.
+        labels: (n,) int64 in 0..K-1, on the device that computes.
         displacement: (n,) >= 0, how far each feature may move; zero for an ordinary probe.
     """
 
-    features: Tensor
+    features: Rows
     labels: Tensor
     displacement: Tensor
 
     @classmethod
-    def clean(cls, features: Tensor, labels: Tensor) -> Labelled:
+    def clean(cls, features: Rows, labels: Tensor) -> Labelled:
         """Features that do not move."""
-        return cls(features, labels, torch.zeros(len(labels), device=features.device))
+        return cls(features, labels, torch.zeros(len(labels), device=labels.device))
+
+    def chunks(self, at_once: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Features (b,d), labels (b,) and displacement (b,) of so many at a time."""
+        for part in ranges(len(self.labels), at_once):
+            features = self.features[part].to(self.labels.device)
+            yield features, self.labels[part], self.displacement[part]
 
 
 @dataclass(frozen=True)
@@ -137,14 +140,20 @@ def choose_head(
     for scale in radius_scales:
         scaled = replace(fit, displacement=fit.displacement * scale)
         for l2, head in zip(L2_GRID, _fit_path(scaled, classes, L2_GRID), strict=True):
-            losses = worst_case_losses(
-                head(validation.features), head.weight, validation.labels, validation.displacement
-            )
-            loss = losses.mean().item()
+            loss = _mean_loss(head, validation)
             if chosen is None or loss < chosen.validation_loss:
                 chosen = ChosenHead(head, l2, scale, loss)
     assert chosen is not None
     return chosen
+
+
+def _mean_loss(head: LinearHead, data: Labelled) -> float:
+    at_once = _rows_at_once(data, len(head.bias))
+    parts = (
+        worst_case_losses(head(features), head.weight, labels, displacement).sum().item()
+        for features, labels, displacement in data.chunks(at_once)
+    )
+    return sum(parts) / len(data.labels)
 
 
 def choose_probe(fit: Labelled, validation: Labelled, classes: int) -> ChosenHead:
@@ -171,86 +180,81 @@ def task_projection(head: LinearHead) -> Tensor:
 
 def _fit_path(data: Labelled, classes: int, grid: tuple[float, ...]) -> Iterator[LinearHead]:
     """Heads for each l2 of ``grid``, each started from the one before."""
-    features = data.features.double()
-    mean = features.mean(dim=0)
-    centred = features - mean
-    scale = centred.square().sum(dim=1).mean().sqrt().clamp_min(torch.finfo(torch.float64).tiny)
-    # The optimum lies in the span of the features. In principal coordinates there are no more of
-    # them than images, and the curvature of the objective is close to diagonal.
-    _, singular, axes = torch.linalg.svd(centred / scale, full_matrices=False)
-    axes = axes[singular > singular[0] * 1e-10]
-    variances = singular[: len(axes)].square() / len(centred)
-    z = centred @ axes.T / scale
-    radius = data.displacement.double() / scale
+    at_once = _rows_at_once(data, classes)
+    frame = _frame(data, at_once)
+    objective = _objective(data, frame, classes, at_once)
     counts = torch.bincount(data.labels, minlength=classes).double()
     # A class without an image gets a bias that no softmax notices.
     priors = (counts / counts.sum()).clamp_min(1e-9).log()
-    constant = torch.zeros(classes, len(axes), dtype=torch.float64, device=z.device), priors
+    constant = priors.new_zeros(classes, len(frame.axes)), priors
     solution = constant
-
-    def regularised(l2: float, weight: Tensor, bias: Tensor, smoothing: float) -> Tensor:
-        each = worst_case_losses(
-            z @ weight.T + bias, weight, data.labels, radius, smoothing=smoothing
-        )
-        return each.mean() + 0.5 * l2 * weight.square().sum()
-
     for l2 in grid:
-        loss = partial(regularised, l2)
-        with _threads_for(z.numel() * classes):
-            solution = _minimise(loss, solution, (variances / classes + l2).rsqrt())
+        solution = objective.minimise(solution, l2)
         # At W = 0 the objective has a kink, where the smoothed one is not exact.
-        weight, bias = min(solution, constant, key=lambda head: loss(head[0], head[1], 0.0).item())
-        in_features = weight @ axes / scale
-        yield LinearHead(in_features, bias - in_features @ mean)
+        weight, bias = min(
+            solution, constant, key=lambda head: objective.value(head[0], head[1], l2)
+        )
+        in_features = weight @ frame.axes / frame.scale
+        yield LinearHead(in_features, bias - in_features @ frame.mean)
 
 
-def _minimise(
-    loss: Callable[[Tensor, Tensor, float], Tensor], start: tuple[Tensor, Tensor], stretch: Tensor
-) -> tuple[Tensor, Tensor]:
-    """L-BFGS from ``start`` = (W,b), in coordinates W / stretch of curvature near the identity."""
-    classes, device = len(start[1]), stretch.device
-    first = torch.cat([start[0] / stretch, start[1][:, None]], dim=1)
+@dataclass(frozen=True)
+class _Frame:
+    """Where features have mean 0, root mean square norm 1 and uncorrelated coordinates.
 
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        parameters = torch.from_numpy(flat).to(device).requires_grad_(True)
-        weight, bias = _unpack(parameters, classes)
-        value = loss(weight * stretch, bias, _SMOOTHING)
-        (gradient,) = torch.autograd.grad(value, parameters)
-        return value.item(), gradient.cpu().numpy()
-
-    result = minimize(
-        objective,
-        first.flatten().cpu().numpy(),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _MAX_ITERATIONS, "maxcor": 20, "gtol": 1e-5, "ftol": 1e-8},
-    )
-    weight, bias = _unpack(torch.from_numpy(result.x).to(device), classes)
-    return weight * stretch, bias
-
-
-@contextmanager
-def _threads_for(multiplications: int) -> Iterator[None]:
-    """One CPU thread for a small problem: waiting for a second costs far more than its help.
-
-    The optimiser's own vectors are always small, so its BLAS gets one thread in any case.
+    The optimum lies in the span of the features, so there are no more of these than images, and
+    in them the curvature of the objective is close to diagonal.
     """
-    threads = torch.get_num_threads()
-    if multiplications < _WORTH_THREADS:
-        torch.set_num_threads(1)
-    try:
-        with _blas().limit(limits=1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+
+    mean: Tensor  # (d,)
+    scale: Tensor  # ()
+    axes: Tensor  # (r,d), orthonormal rows
+    variances: Tensor  # (r,)
+
+    def standard(self, features: Tensor) -> Tensor:
+        """Features (b,d) moved and scaled, along their own axes."""
+        return (features.double() - self.mean) / self.scale
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    """The thread pools of the libraries that are loaded, looked up once."""
-    return ThreadpoolController()
+def _frame(data: Labelled, at_once: int) -> _Frame:
+    """Of few images from the images themselves, of many from their covariance (d,d)."""
+    images, dimensions = data.features.shape
+    tiny = torch.finfo(torch.float64).tiny
+    parts = (features for features, _, _ in data.chunks(at_once))
+    if images <= min(at_once, dimensions):
+        features = next(parts).double()
+        mean = features.mean(dim=0)
+        centred = features - mean
+        scale = centred.square().sum(dim=1).mean().sqrt().clamp_min(tiny)
+        _, singular, axes = torch.linalg.svd(centred / scale, full_matrices=False)
+        variances = singular.square() / images
+    else:
+        total = reduce(Moments.plus, map(moments, parts))
+        mean, covariance = total.mean, total.scatter / images
+        scale = covariance.trace().sqrt().clamp_min(tiny)
+        rising, columns = torch.linalg.eigh(covariance / scale / scale)
+        variances, axes = rising.flip(0), columns.T.flip(0)
+    felt = variances > variances[0] * _FELT
+    return _Frame(mean, scale, axes[felt], variances[felt])
 
 
-def _unpack(flat: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    matrix = flat.view(classes, -1)
-    return matrix[:, :-1], matrix[:, -1]
+def _objective(data: Labelled, frame: _Frame, classes: int, at_once: int) -> Objective:
+    images = len(data.labels)
+    if images > at_once:
+
+        def parts() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            for features, labels, displacement in data.chunks(at_once):
+                yield frame.standard(features), labels, displacement.double() / frame.scale
+
+        return Objective(images, classes, parts, frame.axes, frame.variances)
+    ((features, labels, displacement),) = data.chunks(at_once)
+    # In memory anyway, and often fewer coordinates than dimensions.
+    points = frame.standard(features) @ frame.axes.T
+    whole = (points, labels, displacement.double() / frame.scale)
+    return Objective(images, classes, lambda: iter((whole,)), None, frame.variances)
+
+
+def _rows_at_once(data: Labelled, classes: int) -> int:
+    """Images whose features and logits are held in float64 at a time."""
+    values = _VALUES_AT_ONCE["cpu" if data.labels.device.type == "cpu" else "cuda"]
+    return max(1, values // max(data.features.shape[1], classes))

@@ -6,7 +6,7 @@ comparison is paired, image by image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import stats
@@ -20,6 +20,7 @@ OBJECTIVE = (
 )
 MASKED = "masked_gradients"
 _RESAMPLES = 2000
+_COUNTS_AT_ONCE = 2_000_000
 _LEVEL = 0.95
 
 
@@ -104,9 +105,8 @@ def _rank_intervals(ordered: Sequence[Evaluation], seed: int) -> list[tuple[int,
     """Percentiles of each rank when the test images are resampled, the same for all candidates."""
     scores = np.stack([_scores(e) for e in ordered])
     n = scores.shape[1]
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
     # Rounded, since equal rows may leave a matrix product with other last bits.
-    means = (scores @ weights.T).round(9)
+    means = np.concatenate([scores @ weights.T for weights in _resamples(n, seed)], axis=1).round(9)
     # Within a resample, ties keep the order of the validated loss, as the ranking itself does.
     tie_break = np.array([e.bound_optimal.validation_loss for e in ordered])[:, None]
     tiers = np.array([tier(e) for e in ordered])[:, None]
@@ -121,6 +121,15 @@ def _rank_intervals(ordered: Sequence[Evaluation], seed: int) -> list[tuple[int,
         (min(int(a), place), max(int(b), place))
         for a, b, place in zip(low, high, places, strict=True)
     ]
+
+
+def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of n images is drawn (b,n), for some of _RESAMPLES resamples at a time."""
+    draws = np.random.default_rng(seed)
+    at_once = max(1, _COUNTS_AT_ONCE // n)
+    for start in range(0, _RESAMPLES, at_once):
+        size = min(at_once, _RESAMPLES - start)
+        yield draws.multinomial(n, np.full(n, 1 / n), size=size)
 
 
 def _groups(ordered: Sequence[Evaluation]) -> list[int]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from selector import bounds
+from selector.batches import AT_ONCE
 from selector.devices import full_precision
 from selector.evaluation import (
     Prepared,
@@ -26,6 +27,7 @@ from selector.evaluation import (
 )
 from selector.heads import Heads
 from selector.records import Screened
+from selector.rows import Picked
 from selector.search import search
 from selector.sensitivity import displacement, displacement_aim
 from selector.summary import is_vacuous
@@ -98,19 +100,21 @@ def _part(setting: Setting, look: Look) -> Split:
     test = setting.task.test
     generator = torch.Generator().manual_seed(setting.protocol.seed)
     places = torch.randperm(len(test), generator=generator)[look.start : look.stop]
-    return Split(test.pixels[places], test.labels[places])
+    return Split(Picked(test.pixels, places), test.labels[places])
 
 
 def _attack(run: Run, part: Split, heads: Heads) -> tuple[Tensor, Tensor]:
     """Per image: whether the criterion holds (n,) bool, and the usual probe's tolerance (n,)."""
     with run.watch.stage("features"):
         clean = run.clean(part)
-    with run.watch.stage("attack"):
-        aim = displacement_aim(clean.features, heads.projection)
-        found = search(run.images(part), aim, run.setting.threat, run.budget)
-    moved = displacement(found.features, clean.features, heads.projection)
     robust, probe = heads.bound_optimal.head, heads.probe.head
-    return (
-        bounds.criterion_holds(robust(clean.features), robust.weight, clean.labels, moved),
-        bounds.tolerances(probe(clean.features), probe.weight, clean.labels, moved),
-    )
+    images = run.images(part).chunks(AT_ONCE)
+    holds, tolerances = [], []
+    with run.watch.stage("attack"):
+        for some, (features, labels, _) in zip(images, clean.chunks(AT_ONCE), strict=True):
+            aim = displacement_aim(features, heads.projection)
+            found = search(some, aim, run.setting.threat, run.budget)
+            moved = displacement(found.features, features, heads.projection)
+            holds.append(bounds.criterion_holds(robust(features), robust.weight, labels, moved))
+            tolerances.append(bounds.tolerances(probe(features), probe.weight, labels, moved))
+    return torch.cat(holds), torch.cat(tolerances)

@@ -136,7 +136,9 @@ class _Group:
 
     def start(self, number: int) -> Ascent:
         """A short ascent from the random start of that number."""
-        start = self.threat.random_start(self.x, seeds(self.budget.seed, number, self.index))
+        start = self.threat.random_start(
+            self.x, seeds(self.budget.seed, number, self.images.first + self.index)
+        )
         return self.climb(self.budget.attack.short, start, self.budget.steps_per_start)
 
     def climb(self, climb: Climb, start: Tensor, steps: int) -> Ascent:

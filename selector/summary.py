@@ -1,4 +1,4 @@
-"""From measured tensors to the numbers of a record."""
+"""From what came of each image to the numbers of a record."""
 
 from __future__ import annotations
 
@@ -10,121 +10,104 @@ import torch
 from torch import Tensor
 
 from selector import bounds, intervals
-from selector.diagnostics import flags
-from selector.heads import ChosenHead, Labelled, LinearHead
+from selector.diagnostics import diagnose, flags
+from selector.heads import ChosenHead, Heads, Labelled, LinearHead
+from selector.outcomes import Estimates, HeadOutcomes, Outcomes
 from selector.protocol import CLIP_IN_LOG_K, RHO
 from selector.records import (
-    Diagnostics,
     EstimatedRobustness,
     Findings,
     HeadReport,
     PerImage,
     Sensitivity,
 )
-from selector.sensitivity import Pool
 
 _ROUNDING = 1e-4
+# Images whose pairwise distances are taken: there are n^2 of them.
+_FEW = 1000
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured of one candidate; tensors on its device.
+    """Everything that was measured of one candidate.
 
     Attributes:
         test: clean features and labels of the test images.
-        pool: what attacks on them attained.
-        projection: A (K-1,d), orthonormal rows.
-        probe: ordinary linear probe on g.
-        bound_optimal: bound-optimal head on A∘g, written as a head on g.
-        diagnostics: how far to trust it.
+        outcomes: what came of each of them.
+        heads: the candidate's.
     """
 
     test: Labelled
-    pool: Pool
-    projection: Tensor
-    probe: ChosenHead
-    bound_optimal: ChosenHead
-    diagnostics: Diagnostics
+    outcomes: Outcomes
+    heads: Heads
 
 
 def summarise(measured: Measured, prior_loss: float) -> Findings:
     """All numbers of one candidate on the test images.
 
     Args:
-        measured: features, what attacks attained, and the heads.
+        measured: features, what came of each image, and the heads.
         prior_loss: nats, of the class frequencies alone on validation images; a validated bound
             that is not below is vacuous.
     """
-    test, head = measured.test, measured.bound_optimal.head
-    s_g = measured.pool.displacement()
-    s_task = measured.pool.displacement(measured.projection)
-    logits = head(test.features)
-    probe = _report_head(measured, measured.probe, s_g, s_task)
-    bound_optimal = _report_head(measured, measured.bound_optimal, s_g, s_task)
-    robust = bounds.criterion_holds(logits, head.weight, test.labels, s_task)
-    losses = bounds.worst_case_losses(logits, head.weight, test.labels, s_task)
-    probe_head = measured.probe.head
-    probe_logits = probe_head(test.features)
-    tolerance = bounds.tolerances(probe_logits, probe_head.weight, test.labels, s_task)
+    test, heads, found = measured.test, measured.heads, measured.outcomes
+    probe = _report_head(heads.probe, found.probe)
+    bound_optimal = _report_head(heads.bound_optimal, found.bound_optimal)
+    diagnostics = diagnose(found.signs, test.features)
+    few = test.features[:_FEW].to(test.labels.device)
     return Findings(
         probe=probe,
         bound_optimal=bound_optimal,
         vacuous=is_vacuous(bound_optimal.validation_loss, prior_loss),
-        sensitivity=_sensitivity(s_g, test.features),
-        task_sensitivity=_sensitivity(s_task, test.features @ measured.projection.float().T),
-        diagnostics=measured.diagnostics,
-        warnings=flags(measured.diagnostics, probe, test.labels),
+        sensitivity=_sensitivity(found.probe.on_representation.displacement, few),
+        task_sensitivity=_sensitivity(
+            found.probe.on_task.displacement, few @ heads.projection.float().T
+        ),
+        diagnostics=diagnostics,
+        warnings=flags(diagnostics, probe, test.labels),
         per_image=PerImage(
-            clean_correct=_as_tuple(probe_logits.argmax(dim=1) == test.labels),
-            robust_correct=_as_tuple(robust),
-            attacked_correct=_as_tuple(measured.pool.always_correct(head, test.labels)),
-            worst_case_loss=_as_tuple(losses),
-            tolerance=_as_tuple(tolerance),
+            clean_correct=_as_tuple(found.probe.clean_correct),
+            robust_correct=_as_tuple(found.bound_optimal.on_task.robust),
+            attacked_correct=_as_tuple(found.bound_optimal.attacked_correct),
+            worst_case_loss=_as_tuple(found.bound_optimal.on_task.worst_case_loss),
+            tolerance=_as_tuple(found.probe.on_task.tolerance),
         ),
     )
 
 
-def _report_head(measured: Measured, chosen: ChosenHead, s_g: Tensor, s_task: Tensor) -> HeadReport:
-    head, labels, features = chosen.head, measured.test.labels, measured.test.features
-    logits = head(features)
+def _report_head(chosen: ChosenHead, found: HeadOutcomes) -> HeadReport:
     return HeadReport(
         l2=chosen.l2,
         radius_scale=chosen.radius_scale,
         validation_loss=chosen.validation_loss,
-        clean_accuracy=intervals.proportion(logits.argmax(dim=1) == labels),
-        clean_loss=intervals.mean(bounds.cross_entropy(logits, labels)),
-        attacked_accuracy=intervals.proportion(measured.pool.always_correct(head, labels)),
-        attacked_loss=intervals.mean(measured.pool.worst_losses(head, labels)),
-        on_representation=_estimate(logits, head, labels, s_g),
-        on_task=_estimate(logits, head, labels, s_task),
+        clean_accuracy=intervals.proportion(found.clean_correct),
+        clean_loss=intervals.mean(found.clean_loss),
+        attacked_accuracy=intervals.proportion(found.attacked_correct),
+        attacked_loss=intervals.mean(found.attacked_loss),
+        on_representation=_estimate(chosen.head, found.clean_loss, found.on_representation),
+        on_task=_estimate(chosen.head, found.clean_loss, found.on_task),
     )
 
 
-def _estimate(logits: Tensor, head: LinearHead, labels: Tensor, s: Tensor) -> EstimatedRobustness:
-    """The theorems, fed with attained displacements ``s`` (n,)."""
-    weight = head.weight
+def _estimate(head: LinearHead, clean_loss: Tensor, found: Estimates) -> EstimatedRobustness:
     return EstimatedRobustness(
-        estimated_robust_accuracy=intervals.proportion(
-            bounds.criterion_holds(logits, weight, labels, s)
-        ),
-        estimated_tolerance=intervals.mean(bounds.tolerances(logits, weight, labels, s)),
+        estimated_robust_accuracy=intervals.proportion(found.robust),
+        estimated_tolerance=intervals.mean(found.tolerance),
         estimated_theorem1_loss=bounds.theorem1_loss(
-            bounds.cross_entropy(logits, labels),
-            weight,
-            s,
-            clip=loss_clip(logits.shape[1]),
+            clean_loss,
+            head.weight,
+            found.displacement,
+            clip=loss_clip(len(head.bias)),
             rho=RHO,
         ),
-        estimated_margin_loss=intervals.mean(bounds.margin_losses(logits, weight, labels, s)),
-        estimated_worst_case_loss=intervals.mean(
-            bounds.worst_case_losses(logits, weight, labels, s)
-        ),
+        estimated_margin_loss=intervals.mean(found.margin_loss),
+        estimated_worst_case_loss=intervals.mean(found.worst_case_loss),
     )
 
 
 def _sensitivity(s: Tensor, features: Tensor) -> Sensitivity:
-    # Mean pairwise distance over a fixed thousand images at most: n^2 memory otherwise.
-    spread = torch.nn.functional.pdist(features[:1000].double()).mean().clamp_min(1e-300)
+    """Mean of ``s`` (n,), absolute and in units of the distance between features (b,d)."""
+    spread = torch.nn.functional.pdist(features.double()).mean().clamp_min(1e-300)
     return Sensitivity(mean=intervals.mean(s), relative=(s.mean() / spread).item())
 
 

@@ -80,6 +80,8 @@ def evaluation(
             seconds_heads=1.5,
             batch_size=32,
             search_precision="fp32",
+            peak_process_bytes=700_000_000,
+            peak_device_bytes=None,
         ),
         probe=head(clean, robust, attacked, validation_loss, tolerance, radius_scale=0.0),
         bound_optimal=head(clean_other, robust, attacked, validation_loss, radius_scale=1.0),

@@ -1,4 +1,4 @@
-"""The benchmark of attack quality on a network that is known exactly, without the peers."""
+"""The benchmarks on what is known exactly: attacks without the peers, memory without its runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from conftest import SHAPE, SIZE, LinearBackbone, normal
 from torch import Tensor, nn
 
+from selector.protocol import Sizes
+from selector.tasks import load_task
 from selector.threat import ThreatModel
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -103,3 +105,19 @@ def test_where_a_peer_is_ahead_at_equal_passes_is_said(
     printed = capsys.readouterr().out
     assert "in 1 of 1 cases" in printed
     assert "behind at equal passes in 1 of 2 comparisons" in printed
+
+
+def test_the_memory_benchmark_writes_a_task_of_the_size_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.delitem(sys.modules, "memory", raising=False)
+    import memory
+
+    memory.write_task(tmp_path / "task", {"train": 13, "val": 4, "test": 8})
+    sizes = Sizes(train=100, validation=100, test=100)
+    task = load_task(str(tmp_path / "task"), image_size=memory.SIDE, sizes=sizes, seed=0)
+    assert [len(part) for part in (task.train, task.validation, task.test)] == [13, 4, 8]
+    assert len(task.classes) == memory.CLASSES
+    row = memory.Row("train", 10_000, 1154.4, 52.0, 122.9, 23.0)
+    assert "10,000 images  peak   1154 MB  growth    +52 MB" in memory.describe(row)

@@ -17,7 +17,7 @@ from selector import diagnostics, ranking
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
 from selector.controls import Controls, gradient_free
-from selector.diagnostics import diagnose, flags
+from selector.diagnostics import diagnose, flags, signs
 from selector.records import Diagnostics, Flag
 from selector.search import Budget, Search, search
 from selector.sensitivity import displacement_aim
@@ -51,6 +51,11 @@ def searched(
         rising=torch.tensor(rising or [False] * images),
         stuck=torch.tensor(stuck or [False] * images),
     )
+
+
+def measures_of(on_g: Search, clean: Tensor, controls: Controls) -> Diagnostics:
+    """Of all images at once."""
+    return diagnose(signs(on_g, clean, controls), clean)
 
 
 def moved(clean: Tensor, distances: list[float]) -> Tensor:
@@ -128,7 +133,7 @@ def test_noise_is_compared_with_the_attack_image_by_image() -> None:
     clean = normal(4, 3, seed=0)
     attack = searched(moved(clean, [1.0, 1.0, 1.0, 1.0]), torch.ones(1, 4))
     noise = moved(clean, [0.5, 2.0, 1.005, 0.5])
-    found = diagnose(attack, clean, Controls(noise, noise))
+    found = measures_of(attack, clean, Controls(noise, noise))
     # 1.005 is no win: within a hundredth noise and attack are level.
     assert found.noise_wins == pytest.approx(1 / 4)
     assert found.noise_ratio == pytest.approx((0.5 + 2.0 + 1.005 + 0.5) / 4)
@@ -137,7 +142,9 @@ def test_noise_is_compared_with_the_attack_image_by_image() -> None:
 def test_restart_spread_is_relative_and_in_units_of_distance() -> None:
     clean = normal(2, 3, seed=0)
     distances = torch.tensor([[1.0, 10.0], [3.0, 10.0], [4.0, 10.0]])
-    found = diagnose(searched(moved(clean, [4.0, 10.0]), distances), clean, Controls(clean, clean))
+    found = measures_of(
+        searched(moved(clean, [4.0, 10.0]), distances), clean, Controls(clean, clean)
+    )
     # The first image: (4 - 8/3) / 4 = 1/3; the second has none.
     assert found.restart_spread == pytest.approx(1 / 6)
 
@@ -150,7 +157,7 @@ def test_shares_of_images() -> None:
         rising=[True, True, True, False],
         stuck=[False, True, False, False],
     )
-    found = diagnose(attack, clean, Controls(clean, clean))
+    found = measures_of(attack, clean, Controls(clean, clean))
     assert (found.still_rising, found.zero_gradient) == (0.75, 0.25)
     assert (found.noise_wins, found.noise_ratio) == (0, 0)
 
@@ -158,7 +165,7 @@ def test_shares_of_images() -> None:
 def test_an_image_that_no_attack_moves_is_no_division_by_zero() -> None:
     clean = normal(2, 3, seed=0)
     controls = Controls(clean + 1, clean + 1)
-    found = diagnose(searched(clean.clone(), torch.zeros(2, 2)), clean, controls)
+    found = measures_of(searched(clean.clone(), torch.zeros(2, 2)), clean, controls)
     assert found.noise_wins == 1
     assert math.isfinite(found.noise_ratio)
 
@@ -170,7 +177,7 @@ def test_effective_rank_of_equal_directions_is_their_number(
     # Rows +-e_i in a rotated basis: centred, and the same energy in each of the directions.
     basis = torch.linalg.qr(normal(8, 8, seed=seed)).Q[:rank]
     clean = scale * torch.cat([basis, -basis]) + normal(8, seed=seed + 1)
-    found = diagnose(searched(clean + 1, torch.ones(1, 2 * rank)), clean, Controls(clean, clean))
+    found = measures_of(searched(clean + 1, torch.ones(1, 2 * rank)), clean, Controls(clean, clean))
     assert found.effective_rank == pytest.approx(rank, rel=1e-6)
 
 
@@ -178,15 +185,26 @@ def test_effective_rank_of_an_uneven_spectrum() -> None:
     # Energies 1/2, 1/4, 1/4 have entropy 1.5 log 2.
     axes = torch.diag(torch.tensor([2.0, 2.0**0.5, 2.0**0.5]))
     clean = torch.cat([axes, -axes])
-    found = diagnose(searched(clean + 1, torch.ones(1, 6)), clean, Controls(clean, clean))
+    found = measures_of(searched(clean + 1, torch.ones(1, 6)), clean, Controls(clean, clean))
     assert found.effective_rank == pytest.approx(2**1.5, rel=1e-6)
+
+
+@given(st.integers(2, 60), st.integers(1, 7), st.integers(0, 1000))
+def test_effective_rank_does_not_depend_on_how_many_images_are_taken_at_once(
+    images: int, at_once: int, seed: int
+) -> None:
+    clean = normal(images, 5, seed=seed) * torch.tensor([10.0, 3.0, 1.0, 0.1, 0.0]) + 100
+    expected = diagnostics._effective_rank(clean)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diagnostics, "AT_ONCE", at_once)
+        assert diagnostics._effective_rank(clean) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_random_search_is_compared_apart_from_noise() -> None:
     clean = normal(4, 3, seed=0)
     attack = searched(moved(clean, [1.0] * 4), torch.ones(1, 4))
     controls = Controls(moved(clean, [0.5] * 4), moved(clean, [0.5, 2.0, 3.0, 1.005]))
-    found = diagnose(attack, clean, controls)
+    found = measures_of(attack, clean, controls)
     assert (found.noise_wins, found.search_wins) == (0, 0.5)
     assert found.search_ratio == pytest.approx((0.5 + 2.0 + 3.0 + 1.005) / 4)
 
@@ -230,7 +248,7 @@ def measure(backbone: Features) -> Diagnostics:
     images = Images((128 + drawn).to(torch.uint8), backbone, torch.device("cpu"), BatchSize(12))
     clean = extract(images)
     found = search(images, displacement_aim(clean), THREAT, Budget(ATTACKS["annealed"], 2, 10, 0))
-    return diagnose(found, clean, gradient_free(images, clean, THREAT, seed=0))
+    return measures_of(found, clean, gradient_free(images, clean, THREAT, seed=0))
 
 
 def test_a_smooth_network_raises_no_flag() -> None:

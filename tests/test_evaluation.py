@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
+import builders
 import pytest
 import torch
 
-from selector import batches, evaluation
+from selector import batches, evaluation, spool
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError
 from selector.evaluation import Prepared, evaluate
@@ -140,6 +143,49 @@ def test_same_seed_same_numbers_whatever_the_batch_size(
     assert second.probe.clean_accuracy == first.probe.clean_accuracy
 
 
+@pytest.fixture
+def short(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """A short search in batches of ten, which are the same whatever part they are of."""
+    monkeypatch.setattr(evaluation, "_LARGEST_BATCH", 10)
+    return replace(setting, protocol=replace(setting.protocol, restarts=1, steps=2))
+
+
+def test_numbers_do_not_depend_on_how_many_images_are_in_memory(
+    short: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(setting: Setting) -> Evaluation:
+        found = evaluate(candidate("tiny_vit.cifar10"), setting)
+        return found.model_copy(update={"cost": builders.evaluation().cost})
+
+    whole = measured(short)
+    monkeypatch.setattr(evaluation, "AT_ONCE", 30)
+    assert measured(short) == whole
+    monkeypatch.setattr(evaluation, "AT_ONCE", 10)
+    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    task = load_task("builtin:digits", image_size=32, sizes=SIZES, seed=0)
+    assert isinstance(task.test.pixels, spool.FileRows)
+    assert task.fingerprint == short.task.fingerprint
+    assert measured(replace(short, task=task)) == whole
+
+
+def test_a_disk_without_room_for_features_is_the_candidates_own_row(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "IN_MEMORY", 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
+    with pytest.raises(CandidateError, match="there is less") as caught:
+        evaluate(candidate("tiny_vit.cifar10"), setting)
+    assert caught.value.code == "no_disk_space"
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_the_peak_of_memory_is_told(measured: Evaluation) -> None:
+    assert measured.cost.peak_process_bytes is not None
+    # Python and torch alone hold as much.
+    assert measured.cost.peak_process_bytes > 100e6
+    assert measured.cost.peak_device_bytes is None
+
+
 def test_robust_pretraining_shows(setting: Setting) -> None:
     robust = evaluate(candidate("tiny_resnet.cifar10_linf_8"), setting)
     ordinary = evaluate(candidate("tiny_resnet.cifar10"), setting)
@@ -227,3 +273,5 @@ def test_gpu_agrees_with_cpu(setting: Setting) -> None:
     )
     assert gpu.sensitivity.mean.value == pytest.approx(cpu.sensitivity.mean.value, rel=0.05)
     assert gpu.probe.clean_accuracy.value == pytest.approx(cpu.probe.clean_accuracy.value, abs=0.03)
+    assert gpu.cost.peak_device_bytes is not None
+    assert 0 < gpu.cost.peak_device_bytes < torch.cuda.get_device_properties(0).total_memory

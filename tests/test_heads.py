@@ -13,6 +13,7 @@ from scipy.optimize import approx_fprime, minimize
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from selector import heads
 from selector.bounds import prior_entropy, worst_case_losses
 from selector.heads import (
     L2_GRID,
@@ -275,6 +276,59 @@ def test_duplicated_and_dead_dimensions_change_no_decision():
     head = fit_head(Labelled.clean(padded, data.labels), CLASSES, 1e-2)
     expected = fit_head(data, CLASSES, 1e-2)(data.features)
     assert_same_decisions(head(padded), expected, atol=1e-3)
+
+
+# More images than are taken at once.
+
+
+@pytest.fixture(params=[1, 7, 59])
+def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let that many images of four dimensions be taken at a time."""
+    monkeypatch.setattr(heads, "_VALUES_AT_ONCE", {"cpu": 4 * request.param})
+    return request.param
+
+
+@pytest.mark.parametrize("l2", [1e-2, 1e-4], ids="l2={:g}".format)
+def test_in_parts_it_is_the_logistic_regression_of_scikit_learn(at_once: int, l2: float):
+    test_without_displacement_it_is_the_logistic_regression_of_scikit_learn(3, l2)
+
+
+@pytest.mark.parametrize("reach", [0.0, 1.0, 3.0], ids="s={:g}".format)
+def test_the_optimum_does_not_depend_on_how_many_images_are_taken_at_once(
+    at_once: int, reach: float, monkeypatch: pytest.MonkeyPatch
+):
+    data, l2 = clusters(reach=reach), 1e-3
+    in_parts = fit_head(data, CLASSES, l2)
+    monkeypatch.setattr(heads, "_VALUES_AT_ONCE", {"cpu": 10**6})
+    whole = fit_head(data, CLASSES, l2)
+    assert objective_at(in_parts, data, l2) == pytest.approx(
+        objective_at(whole, data, l2), abs=1e-6
+    )
+    assert_same_decisions(in_parts(data.features), whole(data.features), atol=1e-3)
+
+
+def test_in_parts_the_gradient_vanishes_at_the_optimum(at_once: int):
+    test_the_gradient_vanishes_at_the_optimum(1.0)
+
+
+def test_in_parts_the_probe_is_chosen_by_the_same_losses(monkeypatch: pytest.MonkeyPatch):
+    fit, validation = clusters(), clusters(45, seed=7)
+    monkeypatch.setattr(heads, "_VALUES_AT_ONCE", {"cpu": 4 * 25})
+    in_parts = choose_probe(fit, validation, CLASSES)
+    monkeypatch.setattr(heads, "_VALUES_AT_ONCE", {"cpu": 10**6})
+    whole = choose_probe(fit, validation, CLASSES)
+    assert in_parts.l2 == whole.l2
+    assert in_parts.validation_loss == pytest.approx(whole.validation_loss, abs=1e-5)
+
+
+def test_awkward_features_may_come_in_parts(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(heads, "_VALUES_AT_ONCE", {"cpu": 80})
+    for value in (0.0, 0.25, 1e4):
+        test_constant_features_leave_the_class_priors(1.0, value)
+    test_duplicated_and_dead_dimensions_change_no_decision()
+    test_more_dimensions_than_images_give_the_head_of_their_span(1.0)
+    test_rescaled_features_give_the_same_logits(1.0, 1e-3)
+    test_rescaled_features_give_the_same_logits(1.0, 1e3)
 
 
 # Choosing.

@@ -18,7 +18,17 @@ PACKAGE = Path(selector.__file__).parent
 LONGEST = 280
 
 # The arithmetic sees tensors and callables only: no names, paths, network or printing.
-PURE = ("threat", "attacks", "sensitivity", "search", "controls", "heads", "bounds")
+PURE = (
+    "threat",
+    "attacks",
+    "sensitivity",
+    "search",
+    "controls",
+    "heads",
+    "objective",
+    "bounds",
+    "rows",
+)
 OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typer", "safetensors"}
 
 # The only modules that may import a library; packages stand for what is in them.

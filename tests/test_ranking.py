@@ -440,3 +440,13 @@ def test_every_order_of_three_gives_one_ranking() -> None:
     three = [evaluation(n, right(k)) for n, k in zip("abc", (50, 50, 30), strict=True)]
     rankings = [rank(order, seed=3) for order in itertools.permutations(three)]
     assert all(ranked == rankings[0] for ranked in rankings)
+
+
+@pytest.mark.parametrize("at_once", [1, 7 * 12, 1999 * 12])
+def test_intervals_do_not_depend_on_how_many_resamples_are_drawn_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [evaluation(f"c{count}", right(count, IMAGES)) for count in (5, 6, 7)]
+    whole = rank(many, seed=0)
+    monkeypatch.setattr("selector.ranking._COUNTS_AT_ONCE", at_once)
+    assert rank(many, seed=0) == whole

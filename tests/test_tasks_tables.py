@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from selector.errors import UsageError
 from selector.protocol import Sizes
-from selector.tasks import Task, load_task
+from selector.tasks import Task, cells, load_task
 from selector.tasks.options import TaskOptions
 from selector.tasks.splits import choose_splits
 from selector.tasks.tables import Cell
@@ -135,6 +136,34 @@ def test_only_what_is_drawn_is_decoded(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Cell, "read", lambda cell: read.append(cell.row) or original(cell))
     task = load(path, Sizes(train=12, validation=6, test=8))
     assert len(task.train) + len(task.validation) + len(task.test) == len(set(read)) == 26
+
+
+def resident_file_bytes() -> int:
+    """Memory of this process that holds pages of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssFile"))
+
+
+def can_page_out() -> bool:
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE).madvise(cells._PAGE_OUT)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return Path("/proc/self/status").exists()
+
+
+@pytest.mark.skipif(not can_page_out(), reason="needs a Linux that pages out when asked to")
+def test_a_table_that_was_read_is_not_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [bytes([row]) * 2_000_000 for row in range(20)]
+    pyarrow.parquet.write_table(pyarrow.table({"image": rows}), tmp_path / "plates.parquet")
+    images = datasets.Dataset.from_parquet(str(tmp_path / "plates.parquet"))
+    monkeypatch.setattr(cells, "_ROWS_IN_MEMORY", 5)
+    column, before = cells.Column(images), resident_file_bytes()
+    for _ in range(2):
+        assert [column[row] for row in range(20)] == rows
+    assert resident_file_bytes() - before < 20_000_000
 
 
 def test_raw_bytes_and_class_names(tmp_path: Path) -> None:

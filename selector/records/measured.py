@@ -144,6 +144,20 @@ class Cost(Record):
         Literal["fp32", "bf16"],
         Field(description="of the attacks on test images; what they found is scored in fp32"),
     ]
+    peak_process_bytes: Annotated[
+        int | None,
+        Field(
+            description="most memory of the machine that the whole process has held so far, its"
+            " libraries and earlier candidates included; null where the system does not say"
+        ),
+    ]
+    peak_device_bytes: Annotated[
+        int | None,
+        Field(
+            description="most memory of the device that tensors held while this candidate was"
+            " measured; null on a CPU"
+        ),
+    ]
 
 
 class Flag(Record):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+# Of Linux's mman.h: take these pages out of memory, and read them again if they are needed.
+_PAGE_OUT = 21
+_ROWS_IN_MEMORY = 256
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,40 @@ class Tables:
     folders: tuple[Path, ...] | None
 
 
+class Column:
+    """The images of a table, some hundred of which are in memory at a time.
+
+    The library maps the table's file, and what was read through a map counts as memory of this
+    process until it is told otherwise.
+    """
+
+    def __init__(self, images: Dataset) -> None:
+        """Read the only column of a table."""
+        self._images, self._reads = images, 0
+
+    def __getitem__(self, row: int) -> Any:
+        """What the library makes of one row."""
+        (value,) = self._images[row].values()
+        self._reads += 1
+        if self._reads % _ROWS_IN_MEMORY == 0:
+            _page_out(self._images)
+        return value
+
+
+def _page_out(table: Dataset) -> None:
+    """Take a table out of memory; where the system cannot do so it stays there."""
+    if sys.platform != "linux":
+        return
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for chunk in table.data.column(0).chunks:
+        for buffer in filter(None, chunk.buffers()):
+            first = -(-buffer.address // mmap.PAGESIZE) * mmap.PAGESIZE
+            length = buffer.address + buffer.size - first
+            if length > 0:
+                advise(first, length // mmap.PAGESIZE * mmap.PAGESIZE, _PAGE_OUT)
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """The image of one row.
@@ -35,7 +76,7 @@ class Cell:
         folders: where files that the table names may lie; None: anywhere.
     """
 
-    images: Dataset
+    images: Column
     split: str
     row: int
     folders: tuple[Path, ...] | None
@@ -46,7 +87,7 @@ class Cell:
         Raises:
             OSError: that file is not in the task's folders, or is none.
         """
-        (value,) = self.images[self.row].values()
+        value = self.images[self.row]
         if isinstance(value, dict):
             value = value["bytes"] if value.get("bytes") is not None else Path(value["path"])
         return self._file(value) if isinstance(value, Path) else bytes(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,10 +15,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from selector.errors import UsageError, printable
+from selector.rows import Rows, ranges
+from selector.spool import collect
 from selector.tasks.listing import Encoded, Example
 
 # More unreadable files than this share of what was asked for is a broken data set, not an accident.
 UNREADABLE_LIMIT = 0.05
+
+# Images per thread that are decoded before any of them is put where they are kept.
+_PER_THREAD = 8
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,11 @@ class Split:
     """Canonical images of one part of a task.
 
     Attributes:
-        pixels: (n,3,S,S) uint8.
+        pixels: (n,3,S,S) uint8, in host memory or in a file.
         labels: (n,) int64 in 0..K-1.
     """
 
-    pixels: Tensor
+    pixels: Rows
     labels: Tensor
 
     def __len__(self) -> int:
@@ -61,29 +67,38 @@ def decode(examples: list[Example], size: int, unreadable: list[str], part: str)
     Raises:
         UsageError: too many cannot be read, or the only one of a class.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = list(pool.map(lambda example: _read(example[0], size), examples))
-    pairs = list(zip(images, (label for _, label in examples), strict=True))
+    readable = torch.zeros(len(examples), dtype=torch.bool)
+    pixels = collect(_decoded(examples, size, readable), len(examples))
+    labels = torch.tensor([label for _, label in examples])
+    good = readable.tolist()
     failed = [
-        printable(str(source))
-        for (source, _), image in zip(examples, images, strict=True)
-        if image is None
+        printable(str(source)) for (source, _), fine in zip(examples, good, strict=True) if not fine
     ]
     unreadable += failed
-    good = [(image, label) for image, label in pairs if image is not None]
     if len(failed) > max(1, UNREADABLE_LIMIT * len(examples)):
         raise UsageError(
             f"--task: {len(failed)} of {len(examples)} {part} images cannot be read,"
             f" at most {UNREADABLE_LIMIT:.0%} may be; the first is {failed[0]}.",
             hint="Remove or replace them.",
         )
-    if {label for _, label in good} != {label for _, label in examples}:
+    if set(labels[readable].tolist()) != set(labels.tolist()):
         raise UsageError(
             f"--task: the {part} part has no readable image of a class; not even {failed[0]}.",
             hint="Replace it, or use more images.",
         )
-    pixels = torch.from_numpy(np.stack([image for image, _ in good])).permute(0, 3, 1, 2)
-    return Split(pixels.contiguous(), torch.tensor([label for _, label in good]))
+    return Split(pixels, labels[readable])
+
+
+def _decoded(examples: list[Example], size: int, readable: Tensor) -> Iterator[Tensor]:
+    """The images (b,3,S,S) that can be read, a few at a time; ``readable`` (n,) says which can."""
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        for part in ranges(len(examples), threads * _PER_THREAD):
+            images = list(pool.map(lambda example: _read(example[0], size), examples[part]))
+            good = [image for image in images if image is not None]
+            readable[part] = torch.tensor([image is not None for image in images])
+            if good:
+                yield torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2).contiguous()
 
 
 def _read(source: Path | np.ndarray | Encoded, size: int) -> np.ndarray | None:

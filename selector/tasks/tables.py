@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from selector.errors import UsageError, printable
-from selector.tasks.cells import Cell, Tables
+from selector.tasks.cells import Cell, Column, Tables
 from selector.tasks.labelling import Label, Parts, Rows, assemble
 from selector.tasks.listing import Listing
 from selector.tasks.options import TaskOptions
@@ -119,7 +119,7 @@ def list_tables(
         table = tables.splits[split]
         if split != chosen.train:
             _check_alike(table, train, (image, label), f"{where}: the split {printable(split)}")
-        images = _undecoded(table, image)
+        images = Column(_undecoded(table, image))
         sources = [Cell(images, split, row, tables.folders) for row in range(len(table))]
         values = table.select_columns([label])[:][label]
         return Rows(split, sources, _labels(values, names, f"{where}: {printable(split)}"))

@@ -1,0 +1,112 @@
+"""What came of each test image: numbers read off its features and the pool, which then can go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from selector import bounds
+from selector.diagnostics import Signs
+from selector.heads import Heads, LinearHead
+from selector.sensitivity import Pool
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """The theorems per image (n,), fed with one attained displacement.
+
+    Attributes:
+        displacement: what they were fed with, >= 0.
+        robust: bool, the criterion holds.
+        tolerance: share of the displacement that the decision survives, 0..1.
+        margin_loss: nats.
+        worst_case_loss: nats.
+    """
+
+    displacement: Tensor
+    robust: Tensor
+    tolerance: Tensor
+    margin_loss: Tensor
+    worst_case_loss: Tensor
+
+
+@dataclass(frozen=True)
+class HeadOutcomes:
+    """Of one head, per image (n,).
+
+    Attributes:
+        clean_correct: bool.
+        clean_loss: cross-entropy in nats.
+        attacked_correct: bool, at every point of the pool.
+        attacked_loss: the largest over the pool.
+        on_representation: fed with displacement on g.
+        on_task: fed with displacement on A∘g.
+    """
+
+    clean_correct: Tensor
+    clean_loss: Tensor
+    attacked_correct: Tensor
+    attacked_loss: Tensor
+    on_representation: Estimates
+    on_task: Estimates
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Of all that is measured on test images, per image."""
+
+    probe: HeadOutcomes
+    bound_optimal: HeadOutcomes
+    signs: Signs
+
+
+def outcomes(pool: Pool, heads: Heads, labels: Tensor, signs: Signs) -> Outcomes:
+    """Read them off.
+
+    Args:
+        pool: what attacks attained on n images.
+        heads: of the candidate.
+        labels: (n,) int64.
+        signs: how the attack went.
+    """
+    on_g, on_task = pool.displacement(), pool.displacement(heads.projection)
+
+    def of(head: LinearHead) -> HeadOutcomes:
+        logits = head(pool.clean)
+        return HeadOutcomes(
+            clean_correct=logits.argmax(dim=1) == labels,
+            clean_loss=bounds.cross_entropy(logits, labels),
+            attacked_correct=pool.always_correct(head, labels),
+            attacked_loss=pool.worst_losses(head, labels),
+            on_representation=estimates(logits, head.weight, labels, on_g),
+            on_task=estimates(logits, head.weight, labels, on_task),
+        )
+
+    return Outcomes(of(heads.probe.head), of(heads.bound_optimal.head), signs)
+
+
+def estimates(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Estimates:
+    """The theorems for logits (n,K) of a head with weight W (K,d), at a displacement (n,)."""
+    given = (logits, weight, labels, displacement)
+    return Estimates(
+        displacement=displacement,
+        robust=bounds.criterion_holds(*given),
+        tolerance=bounds.tolerances(*given),
+        margin_loss=bounds.margin_losses(*given),
+        worst_case_loss=bounds.worst_case_losses(*given),
+    )
+
+
+def joined(parts: Sequence[_T]) -> _T:
+    """Numbers of all images from those of some, at least one part, in their order."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(parts)  # type: ignore[return-value, arg-type]
+    names = [field.name for field in fields(first)]  # type: ignore[arg-type]
+    return type(first)(**{name: joined([getattr(part, name) for part in parts]) for name in names})
