@@ -3,7 +3,7 @@
 Fewer training or validation images would give another head, better or worse; measured on the
 built-in zoo, halving them moved the estimate by up to 14 points in either direction. A shorter
 attack finds less displacement, which flatters. It also gives another bound-optimal head, which
-costs less than the flattery is worth: benchmarks/racing.py compares both with full measurements.
+mostly costs less than the flattery is worth: :data:`selector.racing.ALLOWANCE`.
 """
 
 from __future__ import annotations

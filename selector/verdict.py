@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ def verdict(finish: Finish) -> RaceRecord:
     """The record of a race."""
     eliminated: list[Eliminated] = []
     unsettled: list[Unsettled] = []
-    for runner in finish.remaining:
+    for runner in sorted(finish.remaining, key=_promise):
         if finish.bar and runner.standing and runner.standing.below(finish.bar):
             eliminated.append(_eliminated(runner, runner.standing, finish.bar, finish.goal))
         else:
@@ -78,6 +79,11 @@ def verdict(finish: Finish) -> RaceRecord:
         unsettled=tuple(unsettled),
         sentence=" ".join([*said, _of_the_cost(finish, len(eliminated))]),
     )
+
+
+def _promise(runner: Runner) -> tuple[float, ...]:
+    """The most promising first, those not looked at last."""
+    return runner.standing.order if runner.standing else (math.inf,)
 
 
 def _eliminated(runner: Runner, standing: Standing, bar: Standing, goal: Goal) -> Eliminated:
@@ -167,9 +173,8 @@ def _of_the_unsettled(finish: Finish, unsettled: Sequence[Unsettled]) -> list[st
 def _of_the_cost(finish: Finish, eliminated: int) -> str:
     share = finish.passes / max(1, finish.exhaustive_passes)
     return (
-        f"{len(finish.settled)} of {finish.candidates} candidates were measured in full,"
-        f" {eliminated} eliminated early; {100 * share:.0f} % of the passes that measuring all in"
-        " full takes."
+        f"Measured in full: {len(finish.settled)} of {finish.candidates} candidates; eliminated"
+        f" early: {eliminated}; {100 * share:.0f} % of the passes that measuring all in full takes."
     )
 
 

@@ -129,7 +129,7 @@ class RaceRecord(Record):
 
     The confidence covers one thing: that the test images which a candidate was looked at are a
     random part of them. It does not cover that a short attack, with a head fitted against short
-    attacks, shows no less than the full measurement would (measured in
+    attacks, shows at most two points less than the full measurement would (measured in
     benchmarks/results/racing.cpu.json, not proven), nor what other test images would show, of
     which rank intervals and groups tell.
     """
@@ -149,8 +149,8 @@ class RaceRecord(Record):
     ]
     exhaustive_passes: Annotated[int, Field(ge=0, description="that measuring all would take")]
     settled: Annotated[bool, Field(description="time sufficed: nobody is unsettled")]
-    eliminated: tuple[Eliminated, ...]
-    unsettled: tuple[Unsettled, ...]
+    eliminated: Annotated[tuple[Eliminated, ...], Field(description="highest bound first")]
+    unsettled: Annotated[tuple[Unsettled, ...], Field(description="most promising first")]
     sentence: str
 
 

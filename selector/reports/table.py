@@ -17,9 +17,9 @@ from selector.reports import WIDTH
 
 LISTED = 4
 _CONFIDENCE = (
-    "At most: of all test images, by a short attack on those looked at. The confidence covers which"
-    " images these are; not that a short attack shows no less than the full measurement, nor what"
-    " other test images would show."
+    "At most: of all test images, by a short attack on those looked at, with an allowance. The"
+    " confidence covers which images these are; not whether the allowance is enough, nor what other"
+    " test images would show."
 )
 
 
@@ -117,7 +117,7 @@ def _race(race: RaceRecord) -> Iterator[Text]:
         yield from (_line(one.name, f"{one.reason}.") for one in race.eliminated)
         yield Text(_CONFIDENCE, style="dim")
     if race.unsettled:
-        yield Text("\nNot settled", style="bold")
+        yield Text("\nNot settled, the most promising first", style="bold")
         unseen = [one for one in race.unsettled if one.images == 0]
         alike = unseen if len(unseen) > LISTED else []
         yield from (_line(one.name, f"{one.reason}.") for one in race.unsettled if one not in alike)
