@@ -96,7 +96,7 @@ def _eliminated(runner: Runner, standing: Standing, bar: Standing, goal: Goal) -
         upper=standing.share,
         bar=bar.share,
         bar_vacuous=bool(bar.tier),
-        reason=f"{_at_most(standing)}; number {goal.top} {_measured(bar)}",
+        reason=_why(standing, bar, goal),
     )
 
 
@@ -120,9 +120,11 @@ def _at_most(standing: Standing) -> str:
     return f"vacuous, tolerates {share} {seen}" if standing.tier else f"robust on {share} {seen}"
 
 
-def _measured(bar: Standing) -> str:
-    """What a full measurement has shown."""
-    return f"{'tolerates' if bar.tier else 'attains'} {100 * bar.share:.0f} %"
+def _why(standing: Standing, bar: Standing, goal: Goal) -> str:
+    if standing.tier > bar.tier:
+        return f"vacuous even under a short attack; number {goal.top} is not"
+    attains = f"{'tolerates' if bar.tier else 'attains'} {100 * bar.share:.0f} %"
+    return f"{_at_most(standing)}; number {goal.top} {attains}"
 
 
 def _of_the_best(finish: Finish, eliminated: Sequence[Eliminated]) -> list[str]:

@@ -23,7 +23,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         table.add_row(Text(printable(one.name)), *_cells(one))
     if rows:
         table.add_section()
-        table.add_row("all", *_cells(_sum(rows)), style="bold")
+        table.add_row("all in full" if plan.race else "all", *_cells(_sum(rows)), style="bold")
         if plan.race:
             table.add_section()
             table.add_row(*_race("race, at least", plan.race.least_passes, plan.race.least_seconds))
