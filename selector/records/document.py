@@ -129,9 +129,9 @@ class RaceRecord(Record):
 
     The confidence covers one thing: that the test images which a candidate was looked at are a
     random part of them. It does not cover that a short attack, with a head fitted against short
-    attacks, shows at most two points less than the full measurement would (measured in
-    benchmarks/results/racing.cpu.json, not proven), nor what other test images would show, of
-    which rank intervals and groups tell.
+    attacks, shows at most two points less than the full measurement would, of which
+    benchmarks/results/racing.cpu.json counts the exceptions; nor what other test images would show,
+    of which rank intervals and groups tell.
     """
 
     top: Annotated[int | None, Field(ge=1, description="how many were wanted; null: all")]
