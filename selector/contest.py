@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from selector.candidates import Candidate, Pinned
-from selector.evaluation import Prepared, evaluate
+from selector.entrants import Entrant, passes_of, seconds_of
+from selector.evaluation import evaluate
 from selector.fetching import Ahead, FetchRules
-from selector.heads import Heads
-from selector.racing import Field, Goal, Standing
-from selector.records import Cost, Evaluation, RaceRecord, Screened, Skipped
+from selector.racing import Field, Goal
+from selector.ranking import order_key
+from selector.records import Evaluation, RaceRecord, Skipped
 from selector.scheduling import (
     Event,
     Finished,
@@ -25,7 +26,7 @@ from selector.scheduling import (
     attempt,
     measurement_key,
 )
-from selector.screening import Look, look_passes, screen, shortened
+from selector.screening import Look, screen, shortened
 from selector.store import Store
 from selector.verdict import Finish, Runner, verdict
 from selector.workload import Setting, planned_passes
@@ -62,43 +63,6 @@ class Terms:
         return self.left is None or seconds < self.left
 
 
-@dataclass
-class _Entrant:
-    """A candidate whose files are here, and what was seen of it.
-
-    Attributes:
-        standing: how good it can at most be, by what was seen.
-        open: it is neither measured in full nor given up.
-        late: there was no time to go on with it.
-    """
-
-    candidate: Candidate
-    prepared: Prepared
-    seen: list[Screened] = field(default_factory=list)
-    heads: Heads | None = None
-    standing: Standing | None = None
-    open: bool = True
-    late: bool = False
-
-    @property
-    def images(self) -> int:
-        """Test images it was looked at."""
-        return sum(len(part.robust_correct) for part in self.seen)
-
-    def runner(self) -> Runner:
-        """What the verdict needs of it."""
-        spent = sum(passes_of(part.cost) for part in self.seen)
-        return Runner(self.candidate.name, self.prepared.model, self.standing, spent)
-
-    def seconds(self, passes: int, *, fits: bool) -> float:
-        """About how long so many passes take, with or without fitting heads; 0: unknown."""
-        if not self.seen:
-            return 0.0
-        first = self.seen[0].cost
-        rate = (first.seconds_features + first.seconds_attack) / passes_of(first)
-        return first.seconds_load + rate * passes + (first.seconds_heads if fits else 0.0)
-
-
 class Contest:
     """One race.
 
@@ -114,8 +78,7 @@ class Contest:
     ) -> None:
         self._setting, self._terms, self._emit = setting, terms, emit
         self._store, self._fresh = Store(kept.path), kept.fresh
-        self._full_passes = planned_passes(setting).total
-        self._entrants: list[_Entrant] = []
+        self._entrants: list[Entrant] = []
         self._settled: list[Evaluation] = []
         self._skipped = self._passes = 0
 
@@ -129,16 +92,18 @@ class Contest:
         self._measure_best_first()
         self._store.close()
         remaining = [one.runner() for one in self._entrants if one.open]
+        full = planned_passes(self._setting).total
         return verdict(
             Finish(
                 goal=goal,
                 candidates=len(candidates),
-                settled=len(self._settled),
+                settled=tuple(sorted(self._settled, key=order_key)),
                 bar=self._field.bar(self._settled),
                 remaining=(*remaining, *(_unseen(one.candidate) for one in candidates[reached:])),
                 seconds=self._terms.elapsed,
+                quickest=self._quickest(),
                 passes=self._passes,
-                exhaustive_passes=self._full_passes * (len(candidates) - self._skipped),
+                exhaustive_passes=full * (len(candidates) - self._skipped),
             )
         )
 
@@ -154,27 +119,25 @@ class Contest:
                 if isinstance(prepared, Skipped):
                     self._skip(prepared)
                 else:
-                    self._entrants.append(_Entrant(pinned.candidate, prepared))
+                    self._entrants.append(Entrant(pinned.candidate, prepared))
                     self._look(self._entrants[-1])
                 ahead.done()
         return len(candidates)
 
     def _seconds_of_a_look(self) -> float:
         """Of one more first look, and of the quickest full measurement, lest there be none."""
+        looks = [seconds_of(one.seen[0].cost) for one in self._entrants if one.seen]
+        return (self._quickest() or 0.0) + sum(looks) / max(1, len(looks))
+
+    def _quickest(self) -> float | None:
+        """About how many seconds the quickest full measurement takes; None: unknown."""
         seen = [one for one in self._entrants if one.seen]
-        if not seen:
-            return 0.0
-        full = min(one.seconds(self._full_passes, fits=True) for one in seen)
-        return full + sum(_seconds(one.seen[0].cost) for one in seen) / len(seen)
+        return min((one.seconds_in_full(self._setting) for one in seen), default=None)
 
     def _measure_best_first(self) -> None:
         """Until nobody is left who can be among the best, or for whom there is time."""
-        while running := [
-            (one.standing.order, place)
-            for place, one in enumerate(self._entrants)
-            if one.standing and one.open and not one.late
-        ]:
-            best = self._entrants[min(running)[1]]
+        while running := [one for one in self._entrants if one.running]:
+            best = min(running, key=lambda one: one.order)
             bar = self._field.bar(self._settled)
             # Where the best cannot reach the bar, no other can.
             if bar and best.standing and best.standing.below(bar):
@@ -184,26 +147,24 @@ class Contest:
             else:
                 self._settle(best)
 
-    def _is_worth_a_look(self, entrant: _Entrant) -> bool:
+    def _is_worth_a_look(self, entrant: Entrant) -> bool:
         """Whether a closer look can spare a full measurement, and leaves the time for it."""
         if self._all_wanted or self._field.next_look(entrant.images) is None:
             return False
-        full = entrant.seconds(self._full_passes, fits=True)
-        return self._terms.allow(_seconds(entrant.seen[0].cost) + full)
+        full = entrant.seconds_in_full(self._setting)
+        return self._terms.allow(seconds_of(entrant.seen[0].cost) + full)
 
-    def _look(self, entrant: _Entrant) -> None:
+    def _look(self, entrant: Entrant) -> None:
         """See more of one, if there is time."""
         stop = self._field.next_look(entrant.images)
         assert stop is not None
-        look, fits = Look(entrant.images, stop), entrant.heads is None
-        prepared, setting = entrant.prepared, self._setting
+        look, prepared, setting = Look(entrant.images, stop), entrant.prepared, self._setting
         key = measurement_key(entrant.candidate, prepared, shortened(setting), look)
         known = None if self._fresh else self._store.get_screened(key)
         if known is None:
-            passes = look_passes(setting, look, heads_known=not fits)
             found = self._in_time(
                 entrant,
-                entrant.seconds(passes, fits=fits),
+                entrant.seconds_of_look(setting, look),
                 lambda: screen(prepared, setting, look, entrant.heads, self._on_pass),
             )
             if found is None:
@@ -216,13 +177,13 @@ class Contest:
         name = entrant.candidate.name
         self._emit(Looked(name, standing.images, standing.share, bool(standing.tier)))
 
-    def _settle(self, entrant: _Entrant) -> None:
+    def _settle(self, entrant: Entrant) -> None:
         """Measure one in full, if there is time."""
         key = measurement_key(entrant.candidate, entrant.prepared, self._setting)
         known = None if self._fresh else self._store.get(key)
         found = known or self._in_time(
             entrant,
-            entrant.seconds(self._full_passes, fits=True),
+            entrant.seconds_in_full(self._setting),
             lambda: evaluate(entrant.prepared, self._setting, self._on_pass),
         )
         if found is None:
@@ -234,7 +195,7 @@ class Contest:
         self._passes += passes_of(found.cost)
         self._emit(Finished(found, reused=known is not None))
 
-    def _in_time(self, entrant: _Entrant, seconds: float, measure: Callable[[], _T]) -> _T | None:
+    def _in_time(self, entrant: Entrant, seconds: float, measure: Callable[[], _T]) -> _T | None:
         """What ``measure`` finds; None where it fails or there are fewer than ``seconds`` left."""
         if not self._terms.allow(seconds):
             entrant.late = True
@@ -259,15 +220,6 @@ class Contest:
     def _skip(self, skipped: Skipped) -> None:
         self._skipped += 1
         self._emit(Finished(skipped, reused=False))
-
-
-def passes_of(cost: Cost) -> int:
-    """Images that went through the network, forward and back."""
-    return cost.forward_passes + cost.backward_passes
-
-
-def _seconds(cost: Cost) -> float:
-    return cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
 
 
 def _unseen(candidate: Candidate) -> Runner:

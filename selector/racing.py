@@ -1,13 +1,22 @@
 """Which candidates of a race can still be among the best, and which of them comes next.
 
-A candidate is first looked at with a short attack on some of the test images, drawn at random. A
-longer attack attains no less, so what it shows is an upper estimate of the candidate's share, and
-:func:`upper_mean` bounds it over all test images. The protocol's full measurement gives the share
-itself. Best first: the candidate of the highest bound is looked at more closely, until it is
-measured in full; whoever's bound lies below the wanted number of full measurements is out.
+A candidate is first looked at with a short attack on some of the test images, drawn at random:
+:func:`upper_mean` bounds what it would show on all of them. A full measurement finds more
+displacement, so this bounds the candidate's share as well. Best first: the candidate of the
+highest bound is looked at more closely, until it is measured in full; whoever's bound lies below
+the last of the wanted full measurements is out.
 
-The true best are lost only if a bound fails for one of them, hence each bound holds with
-``1 - (1 - confidence) / wanted``, at all numbers of images at once.
+**What the confidence covers.** One of the true best is lost only if its own bound fails, hence
+each bound holds with ``1 - (1 - confidence) / wanted``, after every number of images at once. This
+covers which test images were looked at. That a look shows no less than a full measurement of the
+same images is measured, not proven: its displacements are lower, but its head was fitted against
+lower ones, too, and can serve worse, for which every bound is raised by :data:`ALLOWANCE`;
+benchmarks/racing.py counts how often and how far looks fall behind. Whether other test images
+would give the same best is a question for rank intervals and groups.
+
+**Why no paired differences.** A challenger is compared with a share that is known, the bar's on
+all test images. A difference to what the bar shows on the few images looked at would add the bar's
+noise, and range over [-1,1]: at the correlations seen here, 0.1 to 0.4, it settles later.
 """
 
 from __future__ import annotations
@@ -22,6 +31,9 @@ import numpy as np
 from selector.errors import UsageError
 from selector.ranking import order_key, tier
 from selector.records import Evaluation, Screened
+
+ALLOWANCE = 0.02
+"""Of the images, what another head may cost a look beyond what its short attack flatters."""
 
 # Fewer images than this settle nothing.
 _FEWEST = 16
@@ -118,7 +130,9 @@ class Field:
         values = [v for part in seen for v in (part.tolerance if tier else part.robust_correct)]
         alpha = (1 - self.confidence) / self.wanted
         share = upper_mean(np.array(values, dtype=float), self.images, alpha)
-        return Standing(tier, share, len(values))
+        # The usual probe, of which tolerance is, knows no attack.
+        raised = share if tier else min(1.0, share + ALLOWANCE)
+        return Standing(tier, raised, len(values))
 
     def bar(self, settled: Sequence[Evaluation]) -> Standing | None:
         """The last of the wanted among full measurements; None while there are too few."""

@@ -185,7 +185,7 @@ def _sentence(
     if equals := [e.name for e in ranking[1:] if e.group == best.group]:
         advice += f" Cannot be told apart from it: {', '.join(equals)}."
     if cleanest.model == best.model:
-        return advice + " It also has the best clean accuracy."
+        return advice + " It also has the best clean accuracy of these."
     if tier(cleanest) == 2:
         return (
             advice + f" {cleanest.name} has the best clean accuracy, but was not measured soundly."
@@ -193,7 +193,7 @@ def _sentence(
     gained = cleanest.probe.clean_accuracy.value - best.probe.clean_accuracy.value
     lost = _robust(best) - _robust(cleanest)
     return advice + (
-        f" Choosing by clean accuracy would have taken {cleanest.name}:"
+        f" Choosing among these by clean accuracy would have taken {cleanest.name}:"
         f" {_points(gained)} clean, {_points(-lost)} estimated robust accuracy."
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from selector.fetching import FetchRules
 from selector.norms import Norm
 from selector.planning import Work, plan
 from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
+from selector.raceplan import plan_race
 from selector.racing import Goal
 from selector.ranking import OBJECTIVE, choose, rank
 from selector.records import (
@@ -51,7 +51,10 @@ _LIBRARIES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; the options of ``selector rank``."""
+    """What the user asked for; the options of ``selector rank``.
+
+    ``began`` is when, by ``time.monotonic``: a budget counts from there.
+    """
 
     task: str
     task_options: TaskOptions
@@ -66,6 +69,7 @@ class Request:
     seed: int
     fresh: bool
     goal: Goal
+    began: float
 
 
 def run(request: Request, console: Console) -> Ranking:
@@ -74,7 +78,7 @@ def run(request: Request, console: Console) -> Ranking:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
-    terms = Terms(request.goal, time.monotonic())
+    terms = Terms(request.goal, request.began)
     candidates, setting = request.chosen.candidates, prepare(request, console)
     kept, rules = Kept(store.default_path(), request.fresh), FetchRules(request.allow_pickle)
     races: list[RaceRecord] = []
@@ -97,12 +101,17 @@ def dry_run(request: Request, console: Console) -> Plan:
         UsageError: something asked for does not exist or makes no sense.
     """
     kept = Kept(store.default_path(), request.fresh)
+    candidates = request.chosen.candidates
     work = Work(prepare(request, console), FetchRules(request.allow_pickle), kept)
 
     def tell(row: PlannedCandidate) -> None:
         _say(f"{row.name}: {row.reason or 'looked up'}", console)
 
-    return plan(request.chosen.candidates, work, tell)
+    planned = plan(candidates, work, tell)
+    if not request.goal.is_race(len(candidates)):
+        return planned
+    race = plan_race(planned.candidates, work.setting, request.goal)
+    return planned.model_copy(update={"race": race})
 
 
 def prepare(request: Request, console: Console) -> Setting:

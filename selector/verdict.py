@@ -1,11 +1,14 @@
-"""What a race has shown: who is out and by which numbers, and what was not settled."""
+"""What a race has shown: who is best, who is out by which numbers, and what was not settled."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selector.racing import Goal, Standing
-from selector.records import Eliminated, RaceRecord, Unsettled
+from selector.ranking import tier, told_apart
+from selector.records import Eliminated, Estimate, Evaluation, RaceRecord, Unsettled
 
 _NAMED = 5
 
@@ -34,32 +37,36 @@ class Finish:
     Attributes:
         goal: what it was for.
         candidates: how many started.
-        settled: how many were measured in full.
+        settled: who was measured in full, best first.
         bar: the last of the wanted among them; None where these are fewer.
-        remaining: who was not measured in full.
+        remaining: who was neither measured in full nor failed.
         seconds: that it took.
+        quickest: seconds that the quickest full measurement takes, about; None: unknown.
         passes: that it took.
         exhaustive_passes: that measuring everyone in full takes.
     """
 
     goal: Goal
     candidates: int
-    settled: int
+    settled: tuple[Evaluation, ...]
     bar: Standing | None
     remaining: tuple[Runner, ...]
     seconds: float
+    quickest: float | None
     passes: int
     exhaustive_passes: int
 
 
 def verdict(finish: Finish) -> RaceRecord:
     """The record of a race."""
-    eliminated, unsettled = [], []
-    for runner in finish.remaining:
+    eliminated: list[Eliminated] = []
+    unsettled: list[Unsettled] = []
+    for runner in sorted(finish.remaining, key=_promise):
         if finish.bar and runner.standing and runner.standing.below(finish.bar):
             eliminated.append(_eliminated(runner, runner.standing, finish.bar, finish.goal))
         else:
-            unsettled.append(_unsettled(runner, finish))
+            unsettled.append(_unsettled(runner))
+    said = _of_the_unsettled(finish, unsettled) if unsettled else _of_the_best(finish, eliminated)
     return RaceRecord(
         top=finish.goal.top,
         confidence=finish.goal.confidence,
@@ -70,12 +77,16 @@ def verdict(finish: Finish) -> RaceRecord:
         settled=not unsettled,
         eliminated=tuple(eliminated),
         unsettled=tuple(unsettled),
-        sentence=_sentence(finish, [one.name for one in unsettled], len(eliminated)),
+        sentence=" ".join([*said, _of_the_cost(finish, len(eliminated))]),
     )
 
 
+def _promise(runner: Runner) -> tuple[float, ...]:
+    """The most promising first, those not looked at last."""
+    return runner.standing.order if runner.standing else (math.inf,)
+
+
 def _eliminated(runner: Runner, standing: Standing, bar: Standing, goal: Goal) -> Eliminated:
-    last = f"number {goal.top} of the best {_attains(bar)}"
     return Eliminated(
         name=runner.name,
         model=runner.model,
@@ -85,11 +96,11 @@ def _eliminated(runner: Runner, standing: Standing, bar: Standing, goal: Goal) -
         upper=standing.share,
         bar=bar.share,
         bar_vacuous=bool(bar.tier),
-        reason=f"{_at_most(standing)}, {last}",
+        reason=_why(standing, bar, goal),
     )
 
 
-def _unsettled(runner: Runner, finish: Finish) -> Unsettled:
+def _unsettled(runner: Runner) -> Unsettled:
     standing = runner.standing
     seen = "not looked at" if standing is None else _at_most(standing)
     return Unsettled(
@@ -104,32 +115,71 @@ def _unsettled(runner: Runner, finish: Finish) -> Unsettled:
 
 
 def _at_most(standing: Standing) -> str:
-    """What a look has shown."""
-    share, images = f"at most {100 * standing.share:.0f} %", f"{standing.images} images looked at"
-    if standing.tier:
-        return f"vacuous, tolerates {share} ({images})"
-    return f"{share} robust ({images})"
+    """What looks have shown."""
+    share, seen = f"at most {100 * standing.share:.0f} %", f"by {standing.images} images"
+    return f"vacuous, tolerates {share} {seen}" if standing.tier else f"robust on {share} {seen}"
 
 
-def _attains(bar: Standing) -> str:
-    """What a full measurement has shown."""
-    share = f"{100 * bar.share:.0f} %"
-    return f"tolerates {share}" if bar.tier else f"attains {share}"
+def _why(standing: Standing, bar: Standing, goal: Goal) -> str:
+    if standing.tier > bar.tier:
+        return f"vacuous even under a short attack; number {goal.top} is not"
+    attains = f"{'tolerates' if bar.tier else 'attains'} {100 * bar.share:.0f} %"
+    return f"{_at_most(standing)}; number {goal.top} {attains}"
 
 
-def _sentence(finish: Finish, unsettled: list[str], eliminated: int) -> str:
+def _of_the_best(finish: Finish, eliminated: Sequence[Eliminated]) -> list[str]:
+    """Who the best are, and who may be as good; sentences."""
+    goal, settled = finish.goal, finish.settled
+    if goal.top is None or not settled:
+        return []
+    best, others = settled[: goal.top], settled[goal.top :]
+    sure = f", with {100 * goal.confidence:g} % confidence" if eliminated else ""
+    title = "The best" if goal.top == 1 else f"The best {goal.top}"
+    if len(best) < goal.top:
+        title = f"Fewer than {goal.top} could be measured"
+    said = [f"{title}: {_listed([one.name for one in best], len(best))}{sure}."]
+    last = best[-1]
+    equals = [e.name for e in others if tier(e) == tier(last) and not told_apart(last, e)]
+    if equals:
+        said.append(f"Cannot be told apart from {last.name}: {_listed(equals)}.")
+    low = _interval(last).low
+    near = [e.name for e in eliminated if e.vacuous == e.bar_vacuous and e.upper >= low]
+    if near:
+        said.append(
+            f"On other test images some that were eliminated may be as good: {_listed(near)}."
+        )
+    return said
+
+
+def _interval(e: Evaluation) -> Estimate:
+    """What it is ranked by, with the error of sampling test images."""
+    if tier(e):
+        return e.probe.on_task.estimated_tolerance
+    return e.bound_optimal.on_task.estimated_robust_accuracy
+
+
+def _of_the_unsettled(finish: Finish, unsettled: Sequence[Unsettled]) -> list[str]:
+    """Who may yet be among the best; sentences."""
     goal = finish.goal
-    share = finish.passes / max(1, finish.exhaustive_passes)
-    cost = f"{100 * share:.0f} % of the passes that measuring all in full takes"
-    of = f"{finish.settled} of {finish.candidates} candidates were measured in full"
-    if not unsettled:
-        sure = "" if goal.top is None else f" The best {goal.top} are among them"
-        sure = sure and f"{sure}, with {100 * goal.confidence:g} % confidence."
-        return f"{of}, {eliminated} eliminated early; {cost}.{sure}"
-    named = ", ".join(unsettled[:_NAMED])
-    more = f" and {len(unsettled) - _NAMED} more" if len(unsettled) > _NAMED else ""
+    within = f"within {goal.budget:g} s"
+    if not finish.settled:
+        took = f", the quickest takes about {finish.quickest:.0f} s" if finish.quickest else ""
+        return [
+            f"No candidate could be measured in full {within}{took}: give a longer --budget or a"
+            " smaller --preset. What was looked at is kept.",
+        ]
     what = f"may be among the best {goal.top}" if goal.top else "have no place in the ranking"
+    return [f"Not settled {within}: {_listed([one.name for one in unsettled])} {what}."]
+
+
+def _of_the_cost(finish: Finish, eliminated: int) -> str:
+    share = finish.passes / max(1, finish.exhaustive_passes)
     return (
-        f"Not settled within {goal.budget:g} s: {named}{more} {what}. {of}, {eliminated}"
-        f" eliminated early; {cost}."
+        f"Measured in full: {len(finish.settled)} of {finish.candidates} candidates; eliminated"
+        f" early: {eliminated}; {100 * share:.0f} % of the passes that measuring all in full takes."
     )
+
+
+def _listed(names: Sequence[str], at_most: int = _NAMED) -> str:
+    more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more

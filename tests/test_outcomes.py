@@ -36,6 +36,7 @@ def read_off(part: slice) -> Outcomes:
     found = Search(
         attained[0][part],
         normal(2, IMAGES, seed=4).square()[:, part],
+        (labels == 2)[part],
         (labels == 0)[part],
         (labels == 1)[part],
     )

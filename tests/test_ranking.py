@@ -371,8 +371,8 @@ def test_what_choosing_by_clean_accuracy_costs() -> None:
     assert choice.attacked_accuracy_lost == pytest.approx(0.05)
     assert choice.sentence == (
         "Choose robust: of 100 test images an estimated 60 stay right at linf 4/255"
-        " (70 withstood the attacks). Choosing by clean accuracy would have taken clean:"
-        " +15.0 points clean, -20.0 points estimated robust accuracy."
+        " (70 withstood the attacks). Choosing among these by clean accuracy would have taken"
+        " clean: +15.0 points clean, -20.0 points estimated robust accuracy."
     )
 
 
@@ -384,7 +384,7 @@ def test_a_choice_that_is_also_the_cleanest_costs_nothing() -> None:
     assert choice.clean_accuracy_gained == 0
     assert choice.estimated_robust_accuracy_lost == 0
     assert choice.attacked_accuracy_lost == 0
-    assert choice.sentence.endswith("It also has the best clean accuracy.")
+    assert choice.sentence.endswith("It also has the best clean accuracy of these.")
 
 
 def test_the_sentence_names_what_cannot_be_told_apart() -> None:

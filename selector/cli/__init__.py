@@ -15,7 +15,7 @@ from selector import __version__
 from selector.cli.discover import discover
 from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
-from selector.cli.exits import terminate
+from selector.cli.exits import end, terminate
 from selector.cli.lock import lock
 from selector.cli.rank import rank
 
@@ -35,7 +35,10 @@ app = typer.Typer(
 def main() -> None:
     """Entry point of the console scripts ``selector`` and ``select``."""
     signal.signal(signal.SIGTERM, terminate)
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        end(int(ended.code or 0))
 
 
 def _print_version(wanted: bool) -> None:

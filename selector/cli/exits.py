@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +18,8 @@ from selector.errors import HubUnavailable, SelectorError
 
 EXIT_OK, EXIT_NONE_RANKED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_TRY_AGAIN = 0, 1, 2, 3, 75
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+# Seconds for threads that are about to end.
+_GRACE = 0.5
 
 stderr = Console(stderr=True)
 
@@ -50,6 +53,19 @@ def show(error: SelectorError) -> None:
 def terminate(number: int, frame: FrameType | None) -> None:
     """Handle SIGTERM: end like an interruption, with what was measured kept."""
     raise Terminated
+
+
+def end(code: int) -> NoReturn:
+    """End the process, without waiting for a download that a race had no time for."""
+    others = [one for one in threading.enumerate() if one is not threading.main_thread()]
+    waited_for = [one for one in others if not one.daemon]
+    for one in waited_for:
+        one.join(_GRACE)
+    if any(one.is_alive() for one in waited_for):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _leave(code: int, why: str) -> NoReturn:

@@ -83,13 +83,13 @@ Top = Annotated[
 ]
 Confidence = Annotated[
     float,
-    typer.Option(help="That the K best are those which measuring all in full would give."),
+    typer.Option(help="Of --top: that these are the K best of measuring all in full."),
 ]
 Budget = Annotated[
     str | None,
     typer.Option(
-        help="The best ranking that can be reached in this time: 90s, 10m, 2h. What it did not"
-        " settle is said.",
+        help="The best ranking that can be reached in this time, from the start of the command:"
+        " 90s, 10m, 2h. What it did not settle is said.",
         metavar="TIME",
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,6 +109,7 @@ def rank(
     ] = False,
 ) -> None:
     """Rank candidates by estimated robust accuracy after transfer to a task."""
+    began = time.monotonic()
     if offline:
         options.go_offline()
     demo = task is None and registry is None and not model
@@ -143,6 +145,7 @@ def rank(
             seed=seed,
             fresh=fresh,
             goal=goal,
+            began=began,
         )
         if dry_run:
             raise typer.Exit(_plan(session.dry_run(request, stderr), output, as_json=json))

@@ -40,7 +40,7 @@ from selector.records.measured import (
     Sensitivity,
     Skipped,
 )
-from selector.records.plan import Plan, PlannedCandidate
+from selector.records.plan import Plan, PlannedCandidate, PlannedRace
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -61,6 +61,7 @@ __all__ = [
     "PerImage",
     "Plan",
     "PlannedCandidate",
+    "PlannedRace",
     "ProtocolRecord",
     "Provenance",
     "RaceRecord",

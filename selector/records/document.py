@@ -85,7 +85,9 @@ class Choice(Record):
     estimated_robust_accuracy: float
     attacked_accuracy: float
     clean_accuracy: float
-    by_clean_accuracy: Annotated[str, Field(description="the candidate with the best clean probe")]
+    by_clean_accuracy: Annotated[
+        str, Field(description="of the ranking, with the best clean probe")
+    ]
     clean_accuracy_gained: float
     estimated_robust_accuracy_lost: float
     attacked_accuracy_lost: float
@@ -123,20 +125,32 @@ class Unsettled(Record):
 
 
 class RaceRecord(Record):
-    """How the best were found without measuring all in full: ``--top``, ``--budget``."""
+    """How the best were found without measuring all in full: ``--top``, ``--budget``.
+
+    The confidence covers one thing: that the test images which a candidate was looked at are a
+    random part of them. It does not cover that a short attack, with a head fitted against short
+    attacks, shows at most two points less than the full measurement would, of which
+    benchmarks/results/racing.cpu.json counts the exceptions; nor what other test images would show,
+    of which rank intervals and groups tell.
+    """
 
     top: Annotated[int | None, Field(ge=1, description="how many were wanted; null: all")]
     confidence: Annotated[
         float,
-        Field(description="that the best are those which measuring all in full would give"),
+        Field(
+            description="that the best are those which measuring all in full on these test images"
+            " would give, as far as it depends on which images were looked at"
+        ),
     ]
     budget_seconds: float | None
     seconds: float
-    passes: Annotated[int, Field(ge=0, description="images forward and back that the race took")]
+    passes: Annotated[
+        int, Field(ge=0, description="images forward and back, of all that was finished")
+    ]
     exhaustive_passes: Annotated[int, Field(ge=0, description="that measuring all would take")]
-    settled: Annotated[bool, Field(description="time sufficed")]
-    eliminated: tuple[Eliminated, ...]
-    unsettled: tuple[Unsettled, ...]
+    settled: Annotated[bool, Field(description="time sufficed: nobody is unsettled")]
+    eliminated: Annotated[tuple[Eliminated, ...], Field(description="highest bound first")]
+    unsettled: Annotated[tuple[Unsettled, ...], Field(description="most promising first")]
     sentence: str
 
 

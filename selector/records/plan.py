@@ -25,8 +25,26 @@ class PlannedCandidate(Record):
     retryable: bool = False
 
 
+class PlannedRace(Record):
+    """What finding the best would take, where not all are measured in full."""
+
+    top: Annotated[int | None, Field(ge=1, description="how many are wanted; null: all")]
+    budget_seconds: Annotated[float | None, Field(description="after which it ends in any case")]
+    least_passes: Annotated[
+        int, Field(ge=0, description="a look at each, and only the wanted measured in full")
+    ]
+    most_passes: Annotated[
+        int, Field(ge=0, description="a look at all test images, and all measured in full")
+    ]
+    least_seconds: Annotated[float, Field(ge=0, description="of these passes")]
+    most_seconds: Annotated[float, Field(ge=0, description="of these passes")]
+
+
 class Plan(Record):
-    """The result of ``selector rank --dry-run``."""
+    """The result of ``selector rank --dry-run``; of each candidate, its full measurement."""
 
     schema_version: Literal["1.0"] = "1.0"
     candidates: tuple[PlannedCandidate, ...]
+    race: Annotated[
+        PlannedRace | None, Field(description="null: every candidate is measured in full")
+    ] = None

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selector.errors import printable
-from selector.records import Plan, PlannedCandidate
+from selector.records import Plan, PlannedCandidate, PlannedRace
 from selector.reports import WIDTH
 
 
@@ -23,13 +23,19 @@ def print_plan(plan: Plan, console: Console) -> None:
         table.add_row(Text(printable(one.name)), *_cells(one))
     if rows:
         table.add_section()
-        table.add_row("all", *_cells(_sum(rows)), style="bold")
+        table.add_row("all in full" if plan.race else "all", *_cells(_sum(rows)), style="bold")
+        if plan.race:
+            table.add_section()
+            table.add_row(*_race("race, at least", plan.race.least_passes, plan.race.least_seconds))
+            table.add_row(*_race("race, at most", plan.race.most_passes, plan.race.most_seconds))
         console.print(table)
         console.print(
             "passes: images through the network. time: of the passes, from a short timing of each"
             " network on this machine; fetching comes on top where it is slower than measuring.",
             style="dim",
         )
+    if plan.race:
+        console.print(_legend(plan.race), style="dim")
     for one in plan.candidates:
         if one.code:
             said = printable(f"{one.name} [{one.code}] {one.reason}")
@@ -41,6 +47,18 @@ def _cells(one: PlannedCandidate) -> tuple[str, str, str]:
         return "-", "-", "kept from an earlier run"
     fetch = f"{one.bytes_to_fetch / 1e6:,.1f} MB" if one.bytes_to_fetch else "here already"
     return fetch, f"{one.passes:,}", duration(one.estimated_seconds)
+
+
+def _race(name: str, passes: int, seconds: float) -> tuple[str, str, str, str]:
+    return name, "", f"{passes:,}", duration(seconds)
+
+
+def _legend(race: PlannedRace) -> str:
+    said = "race: a look at each candidate at least, and those wanted measured in full;"
+    said += " at most all looks, and all measured in full."
+    if race.budget_seconds is not None:
+        said += f" It ends after {duration(race.budget_seconds)} in any case."
+    return said
 
 
 def _sum(rows: list[PlannedCandidate]) -> PlannedCandidate:

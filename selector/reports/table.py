@@ -16,6 +16,11 @@ from selector.records import Estimate, RaceRecord, RankedEvaluation, Ranking, Sk
 from selector.reports import WIDTH
 
 LISTED = 4
+_CONFIDENCE = (
+    "At most: of all test images, by a short attack on those looked at, with an allowance. The"
+    " confidence covers which images these are; not whether the allowance is enough, nor what other"
+    " test images would show."
+)
 
 
 def print_table(ranking: Ranking, console: Console) -> None:
@@ -106,13 +111,19 @@ def _legend(ranking: Ranking) -> Text:
 
 
 def _race(race: RaceRecord) -> Iterator[Text]:
-    for title, members in (
-        ("Eliminated early", race.eliminated),
-        ("Not settled", race.unsettled),
-    ):
-        if members:
-            yield Text(f"\n{title}", style="bold")
-            yield from (_line(one.name, f"{one.reason}.") for one in members)
+    """Who has no row, and why."""
+    if race.eliminated:
+        yield Text("\nEliminated early", style="bold")
+        yield from (_line(one.name, f"{one.reason}.") for one in race.eliminated)
+        yield Text(_CONFIDENCE, style="dim")
+    if race.unsettled:
+        yield Text("\nNot settled, the most promising first", style="bold")
+        unseen = [one for one in race.unsettled if one.images == 0]
+        alike = unseen if len(unseen) > LISTED else []
+        yield from (_line(one.name, f"{one.reason}.") for one in race.unsettled if one not in alike)
+        if alike:
+            same = _same([one.name for one in alike])
+            yield _line(alike[0].name, f"{alike[0].reason}. {same}")
 
 
 def _not_ranked(skipped: Sequence[Skipped]) -> Iterator[Text]:
@@ -124,9 +135,13 @@ def _not_ranked(skipped: Sequence[Skipped]) -> Iterator[Text]:
         if len(members) <= LISTED:
             yield from (_line(one.name, f"[{code}] {one.reason} {hint}") for one in members)
             continue
-        names = ", ".join(one.name for one in members[1:LISTED])
-        more = f"The same of {names} and {len(members) - LISTED} more."
-        yield _line(members[0].name, f"[{code}] {members[0].reason} {more} {hint}")
+        same = _same([one.name for one in members])
+        yield _line(members[0].name, f"[{code}] {members[0].reason} {same} {hint}")
+
+
+def _same(names: Sequence[str]) -> str:
+    """Of whom what is said of the first is true as well."""
+    return f"The same of {', '.join(names[1:LISTED])} and {len(names) - LISTED} more."
 
 
 def _line(name: str, reason: str) -> Text:

@@ -1,0 +1,94 @@
+"""What the looks of a race show, beside full measurements of the same images.
+
+The confidence of a race takes for granted that looks do not fall behind by more than its allowance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from selector.candidates import Pinned
+from selector.fetching import prepare
+from selector.racing import ALLOWANCE, Field
+from selector.ranking import order_key
+from selector.records import Eliminated, RankedEvaluation
+from selector.scheduling import measurement_key
+from selector.screening import Look, places, shortened
+from selector.store import Store
+from selector.workload import Setting
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the looks at a candidate and its full measurement show on the same images.
+
+    Attributes:
+        name: of the candidate.
+        vacuous: by its looks; then shares are tolerances.
+        images: it was looked at.
+        look: share, 0..1.
+        full: share, 0..1.
+    """
+
+    name: str
+    vacuous: bool
+    images: int
+    look: float
+    full: float
+
+
+def compare_looks(
+    candidates: list[Pinned], setting: Setting, path: Path, full: tuple[RankedEvaluation, ...]
+) -> tuple[Compared, ...]:
+    """All looks at every candidate, beside its full measurement."""
+    store, by_model = Store(path), {one.model: one for one in full}
+    stops = Field(len(setting.task.test), 1, 0.95).looks
+    looks = [Look(start, stop) for start, stop in zip((0, *stops), stops, strict=False)]
+    found = []
+    for pinned in candidates:
+        prepared = prepare(pinned, None, lambda count: None)
+        images = by_model[prepared.model].per_image
+        shown: list[float] = []
+        for look in looks:
+            key = measurement_key(pinned.candidate, prepared, shortened(setting), look)
+            seen = store.get_screened(key)
+            if seen is None:
+                break
+            shown += seen.tolerance if seen.vacuous else seen.robust_correct
+            vacuous = seen.vacuous
+        measured = images.tolerance if vacuous else images.robust_correct
+        there = [measured[place] for place in places(setting, Look(0, len(shown))).tolist()]
+        found.append(Compared(prepared.name, vacuous, len(shown), mean(shown), mean(there)))
+    store.close()
+    return tuple(found)
+
+
+def failed(eliminated: Eliminated, exhaustive: tuple[RankedEvaluation, ...]) -> bool:
+    """Whether a candidate is better than its bound."""
+    (full,) = (one for one in exhaustive if one.model == eliminated.model)
+    return order_key(full)[:2] < (int(eliminated.vacuous), -eliminated.upper)
+
+
+def summary(looks: Sequence[Compared]) -> dict[str, dict[str, float]]:
+    """Looks less full measurements: of sound bounds on all images, on some, and of vacuous ones."""
+    whole = max(one.images for one in looks)
+    groups = {
+        "sound, all images": [o for o in looks if not o.vacuous and o.images == whole],
+        "sound, some images": [o for o in looks if not o.vacuous and o.images < whole],
+        "vacuous": [one for one in looks if one.vacuous],
+    }
+    found = {}
+    for name, members in groups.items():
+        above = [one.look - one.full for one in members] or [0.0]
+        found[name] = {
+            "candidates": len(members),
+            "mean": mean(above),
+            "lowest": min(above),
+            "highest": max(above),
+            "below": sum(difference < 0 for difference in above),
+            "below_allowance": sum(difference < -ALLOWANCE for difference in above),
+        }
+    return found

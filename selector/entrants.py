@@ -1,0 +1,91 @@
+"""A candidate in a race: what was seen of it, and about how long more would take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from selector.candidates import Candidate
+from selector.evaluation import Prepared
+from selector.heads import Heads
+from selector.racing import Standing
+from selector.records import Cost, Screened
+from selector.screening import Look, fit_passes, look_passes
+from selector.verdict import Runner
+from selector.workload import Setting, planned_passes
+
+
+@dataclass
+class Entrant:
+    """A candidate whose files are here, and what was seen of it.
+
+    Attributes:
+        candidate: which.
+        prepared: its files.
+        seen: by every look so far.
+        heads: that the looks used; None before the first, and where an earlier run took it.
+        standing: how good it can at most be, by what was seen; None: nothing yet.
+        open: it is neither measured in full nor given up.
+        late: there was no time to go on with it.
+    """
+
+    candidate: Candidate
+    prepared: Prepared
+    seen: list[Screened] = field(default_factory=list)
+    heads: Heads | None = None
+    standing: Standing | None = None
+    open: bool = True
+    late: bool = False
+
+    @property
+    def running(self) -> bool:
+        """It can be gone on with."""
+        return self.open and not self.late and self.standing is not None
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """What those who run are sorted by, the most promising first."""
+        assert self.standing is not None
+        return self.standing.order
+
+    @property
+    def images(self) -> int:
+        """Test images it was looked at."""
+        return sum(len(part.robust_correct) for part in self.seen)
+
+    def runner(self) -> Runner:
+        """What the verdict needs of it."""
+        spent = sum(passes_of(part.cost) for part in self.seen)
+        return Runner(self.candidate.name, self.prepared.model, self.standing, spent)
+
+    def seconds_of_look(self, setting: Setting, look: Look) -> float:
+        """About how long a look takes; 0: unknown."""
+        passes = look_passes(setting, look.stop - look.start).total
+        if self.heads is not None:
+            return self._seconds(passes)
+        return self._seconds(passes + fit_passes(setting).total) + self._seconds_of_heads
+
+    def seconds_in_full(self, setting: Setting) -> float:
+        """About how long the full measurement takes; 0: unknown."""
+        return self._seconds(planned_passes(setting).total) + self._seconds_of_heads
+
+    def _seconds(self, passes: int) -> float:
+        """To load it and run so many passes, at the pace of its first look."""
+        if not self.seen:
+            return 0.0
+        first = self.seen[0].cost
+        rate = (first.seconds_features + first.seconds_attack) / passes_of(first)
+        return first.seconds_load + rate * passes
+
+    @property
+    def _seconds_of_heads(self) -> float:
+        return self.seen[0].cost.seconds_heads if self.seen else 0.0
+
+
+def passes_of(cost: Cost) -> int:
+    """Images that went through the network, forward and back."""
+    return cost.forward_passes + cost.backward_passes
+
+
+def seconds_of(cost: Cost) -> float:
+    """All that it took."""
+    return cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads

@@ -1,0 +1,39 @@
+"""What a race would take, without running it: between the least and the most that it can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selector.racing import Field, Goal
+from selector.records import PlannedCandidate, PlannedRace
+from selector.screening import fit_passes, look_passes
+from selector.workload import Setting
+
+
+def plan_race(rows: Sequence[PlannedCandidate], setting: Setting, goal: Goal) -> PlannedRace:
+    """The least and the most that a race takes.
+
+    Args:
+        rows: what each candidate's full measurement would take.
+        setting: of the full measurement.
+        goal: of the race.
+    """
+    images, wanted = len(setting.task.test), goal.wanted(len(rows))
+    looks = Field(images, wanted, goal.confidence).looks
+    # Where all are wanted, looks only decide the order.
+    last = looks[0] if wanted == len(rows) else looks[-1]
+    fit = fit_passes(setting).forward
+    least, most = (fit + look_passes(setting, stop).forward for stop in (looks[0], last))
+    running = sorted((one for one in rows if not one.code), key=lambda one: one.estimated_seconds)
+    timed = [one for one in running if not one.kept]
+    pace = sum(one.estimated_seconds / one.passes for one in timed) / max(1, len(timed))
+    return PlannedRace(
+        top=goal.top,
+        budget_seconds=goal.budget,
+        # Looks at what an earlier run has measured in full may be kept as well, or not.
+        least_passes=least * len(timed) + sum(one.passes for one in running[:wanted]),
+        most_passes=most * len(running) + sum(one.passes for one in running),
+        least_seconds=least * pace * len(timed)
+        + sum(one.estimated_seconds for one in running[:wanted]),
+        most_seconds=most * pace * len(running) + sum(one.estimated_seconds for one in running),
+    )
