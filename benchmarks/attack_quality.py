@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--weights", type=Path, help="also a folder of networks in timm's layout")
+    parser.add_argument("--weights-images", type=int, default=8, help="images for each of these")
     parser.add_argument("--task", default="builtin:digits", help="whose images these are shown")
     parser.add_argument("--no-peers", action="store_true", help="ours and the controls alone")
     parser.add_argument("-o", "--output", type=Path)
@@ -79,8 +80,7 @@ def main() -> None:
     with full_precision():
         nets = built_in(options.images, device)
         if options.weights:
-            few = max(10, options.images // 2)
-            nets += pretrained(options.weights, options.task, few, device)
+            nets += pretrained(options.weights, options.task, options.weights_images, device)
         for network in nets:
             for threat in network.threats:
                 rows += measure(Bench.of(network, threat, device), not options.no_peers)
@@ -98,6 +98,7 @@ def main() -> None:
             },
             "seeds": {"ours": 0, "tenfold": 1, "peers": 0},
             "images": options.images,
+            "weights_images": options.weights_images if options.weights else 0,
             "task": Path(options.task).name,
             "speedups": speed,
             "ours_behind_at_equal_passes": behind,

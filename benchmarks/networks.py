@@ -75,10 +75,11 @@ def pretrained(weights: Path, source: str, images: int, device: torch.device) ->
     Args:
         weights: a folder of folders.
         source: a task as ``selector rank --task`` takes it; its images are made 128 px large.
-        images: how many test images, at least as many as the task has classes.
+        images: how many test images.
         device: where to put them.
     """
-    pixels = load(source, images, 4 * SIDE).test.pixels
+    # A task needs an image of each class; no set of a hundred has more of them.
+    pixels = load(source, max(images, 100), 4 * SIDE).test.pixels[:images]
     return [
         Network(folder.name, load_backbone(folder, device), pixels, LARGE_THREATS)
         for folder in sorted(path for path in weights.iterdir() if path.is_dir())

@@ -7,7 +7,7 @@ images never influence each other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -28,16 +28,29 @@ class Ascent:
     Attributes:
         x: best point found per image (n,3,h,w), inside the threat set.
         value: objective there (n,).
-        rise: how much higher that is than at the start (n,), >= 0.
-        rising: (n,) bool, the last quarter of the steps brought more than 5 % of the gain.
+        rise: how much higher that is than where the climb began (n,), >= 0.
+        late: what the last quarter of the steps brought of it (n,).
         stuck: (n,) bool, the gradient was zero at some iterate, so the ascent could not move.
     """
 
     x: Tensor
     value: Tensor
     rise: Tensor
-    rising: Tensor
+    late: Tensor
     stuck: Tensor
+
+    @property
+    def rising(self) -> Tensor:
+        """Images (n,) bool whose climb was still gaining at its end."""
+        return self.late > RISING * self.rise
+
+    def continued(self, by: Ascent) -> Ascent:
+        """One climb of two ascents, the second of which began at the best point of this one.
+
+        Where that brought nothing, this one had ended at a maximum, as far as it can be told.
+        """
+        ended = replace(self, late=torch.zeros_like(self.late))
+        return ended.or_better(replace(by, rise=by.rise + self.rise))
 
     def parts(self) -> tuple[Tensor, ...]:
         """All of its tensors, from which an Ascent is made."""
@@ -50,7 +63,7 @@ class Ascent:
             torch.where(better[:, None, None, None], other.x, self.x),
             torch.where(better, other.value, self.value),
             torch.where(better, other.rise, self.rise),
-            torch.where(better, other.rising, self.rising),
+            torch.where(better, other.late, self.late),
             self.stuck | other.stuck,
         )
 
@@ -58,7 +71,7 @@ class Ascent:
         """That of some images, ``rows`` (n,) bool."""
         return Ascent(*(part[rows] for part in self.parts()))
 
-    def replace(self, rows: Tensor, by: Ascent) -> Ascent:
+    def exchanged(self, rows: Tensor, by: Ascent) -> Ascent:
         """With that of some images, ``rows`` (n,) bool, from elsewhere."""
         whole = []
         for mine, others in zip(self.parts(), by.parts(), strict=True):
@@ -112,8 +125,7 @@ class Best:
         steps = len(self._history) - 1
         earlier = self._history[steps - max(1, steps // 4)]
         rise = self.value - self._history[0]
-        rising = self.value - earlier > RISING * rise
-        return Ascent(self.x, self.value, rise, rising, self._stuck)
+        return Ascent(self.x, self.value, rise, self.value - earlier, self._stuck)
 
 
 def value_and_gradient(objective: Objective, x: Tensor) -> tuple[Tensor, Tensor]:

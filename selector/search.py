@@ -90,7 +90,7 @@ class Search:
         restart_values: (restarts,n), what the ascent from each random start attained; NaN where
             none was made.
         far: (n,) bool, short ascents ended far from a maximum.
-        rising: (n,) bool, the ascent that found the best point was still rising at its end.
+        rising: (n,) bool, the climb that found the best point was still gaining at its end.
         stuck: (n,) bool, some iterate had a zero gradient.
     """
 
@@ -178,15 +178,15 @@ def _search_group(group: _Group) -> tuple[Tensor, ...]:
     if budget.adapts:
         on = group.climb(budget.attack.long, best.x, budget.steps_per_start)
         far = on.rise > FAR * best.rise
-        best = best.or_better(on)
+        best = best.continued(on)
         if far.any():
-            best = best.replace(far, _one_long_ascent(group.only(far), best.of(far)))
+            best = best.exchanged(far, _one_long_ascent(group.only(far), best.of(far)))
         if not far.all():
             near = group.only(~far)
             more = [near.start(number) for number in range(len(first), budget.restarts)]
             for number, one in enumerate(more, len(first)):
                 starts[~far, number] = one.value
-            best = best.replace(~far, _polished(near, _best_of([best.of(~far), *more])))
+            best = best.exchanged(~far, _polished(near, _best_of([best.of(~far), *more])))
     return group.features(best.x), starts, far, best.rising, best.stuck
 
 
@@ -203,8 +203,8 @@ def _polished(group: _Group, best: Ascent) -> Ascent:
 
 
 def _gone_on(group: _Group, climb: Climb, best: Ascent, steps: int) -> Ascent:
-    """The better of ``best`` and an ascent from there; no steps, no ascent."""
-    return best.or_better(group.climb(climb, best.x, steps)) if steps else best
+    """``best``, and an ascent from there; no steps, no ascent."""
+    return best.continued(group.climb(climb, best.x, steps)) if steps else best
 
 
 def _best_of(ascents: Sequence[Ascent]) -> Ascent:

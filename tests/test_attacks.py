@@ -82,7 +82,7 @@ def assert_same(a: Ascent, b: Ascent) -> None:
     torch.testing.assert_close(a.x, b.x, rtol=0, atol=1e-12)
     torch.testing.assert_close(a.value, b.value, rtol=0, atol=1e-9)
     torch.testing.assert_close(a.rise, b.rise, rtol=0, atol=1e-9)
-    assert torch.equal(a.rising, b.rising)
+    torch.testing.assert_close(a.late, b.late, rtol=0, atol=1e-9)
     assert torch.equal(a.stuck, b.stuck)
 
 

@@ -48,10 +48,12 @@ class Planned:
 
     Attributes:
         ends: of each ascent in turn, of the images that are in it.
+        late: share of its rise that each claims for its last quarter.
         begun: kind, start (n,3,2,2) and steps of each.
     """
 
     ends: list[list[float]]
+    late: float = 0.0
     begun: list[tuple[str, Tensor, int]] = field(default_factory=list)
 
     def attack(self) -> Attack:
@@ -66,7 +68,7 @@ class Planned:
             value = objective(end)
             # From a random start all of it counts as risen.
             rise = value if kind == "short" else value - objective(start)
-            return Ascent(end, value, rise, no, no)
+            return Ascent(end, value, rise, self.late * rise, no)
 
         return climb
 
@@ -124,6 +126,15 @@ def test_each_image_of_a_batch_goes_its_own_way():
     torch.testing.assert_close(found.restart_values, expected, equal_nan=True)
 
 
+def test_rising_is_a_share_of_the_whole_climb_and_ends_where_going_on_brings_nothing():
+    # Half of each ascent's rise is late. The last brings the first image 0.1 of 0.9 in all: late,
+    # 0.05 of it. It brings the second nothing, and the third 0.02 of 0.82.
+    plan = Planned([[0.2] * 3, [0.1] * 3, [0.8] * 3, [0.92, 0.8, 0.82]], late=0.5)
+    found = search(images(grey_level, 3), upwards, LINF, Budget(plan.attack(), 3, 6, 0))
+    assert found.far.all()
+    assert found.rising.tolist() == [True, False, False]
+
+
 @pytest.mark.parametrize(("gain", "far"), [(FAR - 0.01, False), (FAR + 0.01, True)])
 def test_far_is_a_share_of_what_the_best_start_had_risen(gain: float, far: bool):
     plan = Planned([[0.2], [0.4], [0.4 * (1 + gain)], [0.5], [0.5], [0.5]])
@@ -134,7 +145,9 @@ def test_far_is_a_share_of_what_the_best_start_had_risen(gain: float, far: bool)
 def test_the_point_that_counts_is_scored_by_a_pass_of_its_own():
     def boastful(objective, x: Tensor, start: Tensor, threat, steps: int) -> Ascent:
         no = torch.zeros(len(x), dtype=torch.bool)
-        return Ascent(start, torch.full((len(x),), 1e9), torch.ones(len(x)), no, no)
+        return Ascent(
+            start, torch.full((len(x),), 1e9), torch.ones(len(x)), torch.zeros(len(x)), no
+        )
 
     of = images(curved)
     clean = extract(of)
