@@ -193,18 +193,19 @@ def _search_group(group: _Group) -> tuple[Tensor, ...]:
 def _one_long_ascent(group: _Group, best: Ascent) -> Ascent:
     """All steps that remain after the first starts, from the best point."""
     steps = group.budget.steps_left(group.budget.first_starts)
-    return _gone_on(group, group.budget.attack.long, best, steps)
+    return best.continued(group.climb(group.budget.attack.long, best.x, steps)) if steps else best
 
 
 def _polished(group: _Group, best: Ascent) -> Ascent:
-    """All steps that remain after every start, from the best point."""
+    """All steps that remain after every start, from the best point.
+
+    They are a quarter of all steps or somewhat more, so what they bring comes late.
+    """
     steps = group.budget.steps_left(group.budget.restarts)
-    return _gone_on(group, group.budget.attack.short, best, steps)
-
-
-def _gone_on(group: _Group, climb: Climb, best: Ascent, steps: int) -> Ascent:
-    """``best``, and an ascent from there; no steps, no ascent."""
-    return best.continued(group.climb(climb, best.x, steps)) if steps else best
+    if not steps:
+        return best
+    on = group.climb(group.budget.attack.short, best.x, steps)
+    return best.continued(replace(on, late=on.rise))
 
 
 def _best_of(ascents: Sequence[Ascent]) -> Ascent:

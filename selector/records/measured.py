@@ -118,7 +118,11 @@ class Diagnostics(Record):
         ),
     ]
     still_rising: Annotated[
-        float, Field(description="share of images whose best ascent was still rising at its end")
+        float,
+        Field(
+            description="share of images where about the last quarter of the steps brought more"
+            " than 5 % of the squared displacement"
+        ),
     ]
     zero_gradient: Annotated[float, Field(description="share of images with a zero gradient")]
     noise_ratio: Annotated[float, Field(description="random noise's displacement / the attack's")]
