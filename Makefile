@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
-# `make bench` compares with other libraries, which live in .venv-bench.
+# `make bench` compares with other libraries, which live in .venv-bench; its results are in bench/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,8 +19,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(BENCH)/.installed
-	$(BENCH)/bin/python benchmarks/attack_quality.py --device cpu \
-		-o benchmarks/results/attack_quality.cpu.json
+	mkdir -p bench
+	$(BENCH)/bin/python benchmarks/throughput.py --device cpu -o bench/throughput.cpu.json
+	$(BENCH)/bin/python benchmarks/attack_quality.py --device cpu -o bench/attack_quality.cpu.json
+	$(BENCH)/bin/python benchmarks/memory.py -o bench/memory.cpu.json
+	$(BENCH)/bin/python benchmarks/racing.py --seeds 1 -o bench/racing.cpu.json
 
 install: $(VENV)/.installed
 
@@ -43,4 +46,4 @@ $(BENCH)/.installed: pyproject.toml benchmarks/requirements.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH)
+	rm -rf $(VENV) $(BENCH) bench

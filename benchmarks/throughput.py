@@ -58,15 +58,23 @@ CLASSES = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One network; times in seconds, rates in images per second."""
+    """One network; times in seconds, rates in images per second.
+
+    A local folder's fetch is the hashing of its files; in a ranking it is done ahead, beside the
+    measuring of others, and is no part of the total.
+    """
 
     network: str
     batch_size: int
     bare_batch_size: int
+    search_precision: str
+    peak_process_bytes: int | None
+    peak_device_bytes: int | None
     forward_rate: float
     forward_backward_rate: float
     passes_forward: int
     passes_backward: int
+    seconds_fetch: float
     seconds_load: float
     seconds_features: float
     seconds_attack: float
@@ -156,13 +164,18 @@ def measure(name: str, folder: Path, setting: Setting) -> Row:
     backbone = load_backbone(folder, setting.device)
     with full_precision():
         bare_batch, t_forward, t_both = bare_seconds(backbone, setting)
-    del backbone
+    began = time.perf_counter()
     prepared: Prepared = prepare(
         Pinned(Candidate(model=f"local-dir:{folder}")), None, lambda count: None
     )
+    fetch = time.perf_counter() - began
     began = time.perf_counter()
     cost = evaluate(prepared, setting).cost
     total = time.perf_counter() - began
+    if cost.search_precision == "bf16":
+        with torch.autocast(setting.device.type, torch.bfloat16):
+            bare_batch, _, t_both = bare_seconds(backbone, setting)
+    del backbone
     # All but the clean features of the three parts are the attack's.
     plain = len(setting.task.train) + len(setting.task.validation) + len(setting.task.test)
     attack_only_forward = cost.forward_passes - cost.backward_passes - plain
@@ -172,10 +185,14 @@ def measure(name: str, folder: Path, setting: Setting) -> Row:
         network=name,
         batch_size=cost.batch_size,
         bare_batch_size=bare_batch,
+        search_precision=cost.search_precision,
+        peak_process_bytes=cost.peak_process_bytes,
+        peak_device_bytes=cost.peak_device_bytes,
         forward_rate=1 / t_forward,
         forward_backward_rate=1 / t_both,
         passes_forward=cost.forward_passes,
         passes_backward=cost.backward_passes,
+        seconds_fetch=fetch,
         seconds_load=cost.seconds_load,
         seconds_features=cost.seconds_features,
         seconds_attack=cost.seconds_attack,
@@ -232,17 +249,19 @@ def best_of(call: Callable[[], None], device: torch.device, repeats: int = 2) ->
 def show(rows: list[Row], seconds_decode: float) -> None:
     """Print the table."""
     table = Table(title="seconds of one candidate, by stage")
-    for column in ("network", "batch", "bare img/s", "load", "features", "attack", "heads", "rest"):
+    stages = ("fetch", "load", "features", "attack", "heads", "rest")
+    for column in ("network", "batch", "bare img/s", *stages):
         table.add_column(column, justify="left" if column == "network" else "right")
     table.add_column("attack share", justify="right")
     table.add_column("total ratio", justify="right")
     for row in rows:
-        stages = (row.seconds_load, row.seconds_features, row.seconds_attack, row.seconds_heads)
+        seconds = (row.seconds_fetch, row.seconds_load, row.seconds_features)
+        seconds += (row.seconds_attack, row.seconds_heads, row.seconds_rest)
         table.add_row(
             row.network,
             f"{row.batch_size} ({row.bare_batch_size})",
             f"{row.forward_backward_rate:.1f}",
-            *(f"{seconds:.2f}" for seconds in (*stages, row.seconds_rest)),
+            *(f"{each:.2f}" for each in seconds),
             f"{row.attack_share:.2f}",
             f"{row.total_ratio:.2f}",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +49,24 @@ def bench(quality: ModuleType) -> Any:
     pixels = torch.randint(100, 156, (5, *SHAPE), dtype=torch.uint8, generator=drawn)
     network = sys.modules["networks"].Network("linear", Linear(), pixels, (THREAT,))
     return quality.Bench.of(network, THREAT, torch.device("cpu"))
+
+
+def test_the_speed_of_a_candidate_is_split_into_stages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import throughput
+
+    monkeypatch.setattr(throughput, "NETWORKS", {"small": ("test_vit",)})
+    arguments = "throughput --device cpu --images 16 --image-size 32 --restarts 1 --steps 1 -o"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "found.json")])
+    throughput.main()
+    (row,) = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]
+    stages = ("load", "features", "attack", "heads", "rest")
+    assert sum(row[f"seconds_{stage}"] for stage in stages) == pytest.approx(row["seconds_total"])
+    # One step for 8 validation images, for six aims on 16 test images, and 4 of the pre-flight.
+    assert row["passes_backward"] == 8 + 6 * 16 + 4
+    assert 0 < row["attack_share"] < row["total_ratio"]
 
 
 def test_shares_and_passes_of_a_network_that_is_known(quality: ModuleType, bench: Any) -> None:
