@@ -77,7 +77,8 @@ class Budget:
 
         An image that is far from a maximum has fewer starts, hence fewer ends.
         """
-        ascents = self.restarts + (1 + (self.steps_left(self.restarts) > 0) if self.adapts else 0)
+        last = min(2, self.steps_left(self.restarts)) if self.adapts else 0
+        ascents = self.restarts + self.adapts + last
         return self.backward_passes + ascents + 1
 
 
@@ -197,15 +198,17 @@ def _one_long_ascent(group: _Group, best: Ascent) -> Ascent:
 
 
 def _polished(group: _Group, best: Ascent) -> Ascent:
-    """All steps that remain after every start, from the best point.
+    """All steps that remain after every start, from the best point: half of them in either way.
 
     They are a quarter of all steps or somewhat more, so what they bring comes late.
     """
-    steps = group.budget.steps_left(group.budget.restarts)
-    if not steps:
-        return best
-    on = group.climb(group.budget.attack.short, best.x, steps)
-    return best.continued(replace(on, late=on.rise))
+    attack, steps = group.budget.attack, group.budget.steps_left(group.budget.restarts)
+    reached = best
+    for climb, share in ((attack.short, (steps + 1) // 2), (attack.long, steps // 2)):
+        if share:
+            reached = reached.continued(group.climb(climb, reached.x, share))
+    late = reached.value - best.value
+    return replace(reached, late=late) if steps else best
 
 
 def _best_of(ascents: Sequence[Ascent]) -> Ascent:

@@ -106,8 +106,10 @@ def test_per_image_results_average_to_what_is_reported(measured: Evaluation) -> 
 
 
 def test_planned_passes_are_the_passes_made(measured: Evaluation, setting: Setting) -> None:
-    preflight = measured.cost.forward_passes - planned_passes(setting).forward
-    assert preflight == 3 * evaluation.PREFLIGHT_IMAGES
+    planned = planned_passes(setting).forward + 3 * evaluation.PREFLIGHT_IMAGES
+    # An image that is far from a maximum saves a pass in each of three searches with two starts.
+    saved = planned - measured.cost.forward_passes
+    assert 0 <= saved <= SIZES.validation + 2 * SIZES.test
 
 
 def test_backward_passes_are_one_per_step_and_start(measured: Evaluation) -> None:
