@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -16,15 +17,19 @@ def parse_eps(text: str) -> float:
 
     >>> parse_eps("4/255") == 4 / 255
     True
+    >>> parse_eps("0.5/255") == 0.5 / 255
+    True
     >>> parse_eps("0.5")
     0.5
 
     Raises:
         UsageError: it is not a number.
     """
+    parts = text.replace(" ", "").split("/")
     try:
-        return float(Fraction(text.replace(" ", "")))
-    except (ValueError, ZeroDivisionError, OverflowError):
+        over, under = (Decimal(part) for part in (parts if len(parts) > 1 else [*parts, "1"]))
+        return float(Fraction(over) / Fraction(under))
+    except (ValueError, InvalidOperation, ZeroDivisionError, OverflowError):
         raise UsageError(
             f"--eps must be a number or a fraction such as 4/255, found {text!r}."
         ) from None
@@ -37,6 +42,8 @@ def format_threat(norm: Norm, eps: float) -> str:
     ('linf 4/255', 'l2 0.5')
     """
     steps = eps * 255
-    if norm == "linf" and abs(steps - round(steps)) < 1e-9:
-        return f"linf {round(steps)}/255"
+    whole = abs(steps - round(steps)) < 1e-9
+    # 0.1 is 25.5/255 as well, but nobody writes it so.
+    if norm == "linf" and (whole or (steps < 10 and abs(steps - round(steps, 2)) < 1e-9)):
+        return f"linf {round(steps, 2):g}/255"
     return f"{norm} {eps:g}"

@@ -20,6 +20,7 @@ def test_norms_are_the_two_that_the_theory_is_measured_in():
         ("4/255", 4 / 255),
         (" 4 / 255 ", 4 / 255),
         ("0.5", 0.5),
+        ("0.5/255", 0.5 / 255),
         (".5", 0.5),
         ("3", 3.0),
         ("1e-3", 0.001),
@@ -54,8 +55,9 @@ def test_8_bit_steps_survive_being_written_and_read(steps: int):
         ("l2", 1.0, "l2 1"),
         ("l2", 51 / 255, "l2 0.2"),
         ("linf", 0.1, "linf 0.1"),
-        ("linf", 4.5 / 255, "linf 0.0176471"),
+        ("linf", 4.5 / 255, "linf 4.5/255"),
+        ("linf", 0.4567 / 255, "linf 0.00179098"),
     ],
 )
-def test_only_whole_8_bit_steps_of_linf_are_written_as_fractions(norm, eps: float, text: str):
+def test_round_8_bit_steps_of_linf_are_written_as_fractions(norm, eps: float, text: str):
     assert format_threat(norm, eps) == text
