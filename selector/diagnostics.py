@@ -32,7 +32,7 @@ class Signs:
         attained: displacement of the attack.
         by_noise: of random noise.
         by_search: of a random search.
-        restart_spread: (best - mean) / best of the random starts' displacements.
+        restart_spread: (best - mean) / best of the random starts' displacements; NaN for one start.
         far: bool, short ascents ended far from a maximum.
         rising: bool, the ascent that found the best point was still rising.
         stuck: bool, some gradient was zero.
@@ -61,7 +61,9 @@ def signs(on_g: Search, clean: Tensor, controls: Controls) -> Signs:
         attained=displacement(on_g.features, clean),
         by_noise=displacement(controls.noise, clean),
         by_search=displacement(controls.searched, clean),
-        restart_spread=(best - restarts.nanmean(dim=0)) / best,
+        restart_spread=(best - restarts.nanmean(dim=0)) / best
+        if len(restarts) > 1
+        else torch.full_like(best, torch.nan),
         far=on_g.far,
         rising=on_g.rising,
         stuck=on_g.stuck,
@@ -72,7 +74,7 @@ def diagnose(found: Signs, clean: Rows) -> Diagnostics:
     """What the signs of all test images say together, and their features (n,d)."""
     attained, by_noise, by_search = found.attained, found.by_noise, found.by_search
     return Diagnostics(
-        restart_spread=found.restart_spread.mean().item(),
+        restart_spread=_mean_of_known(found.restart_spread),
         long_ascents=found.far.double().mean().item(),
         still_rising=found.rising.double().mean().item(),
         zero_gradient=found.stuck.double().mean().item(),
@@ -82,6 +84,11 @@ def diagnose(found: Signs, clean: Rows) -> Diagnostics:
         search_wins=(by_search > attained * NOISE_MARGIN).double().mean().item(),
         effective_rank=_effective_rank(clean),
     )
+
+
+def _mean_of_known(values: Tensor) -> float | None:
+    """The mean; None where there is none, as NaN says."""
+    return None if values.isnan().any() else values.mean().item()
 
 
 def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[Flag, ...]:

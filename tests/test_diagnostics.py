@@ -162,6 +162,13 @@ def test_shares_of_images() -> None:
     assert (found.noise_wins, found.noise_ratio) == (0, 0)
 
 
+def test_one_start_has_no_spread() -> None:
+    clean = normal(4, 3, seed=0)
+    controls = Controls(clean, clean)
+    found = diagnose(signs(searched(clean + 1, torch.ones(1, 4)), clean, controls), clean)
+    assert found.restart_spread is None
+
+
 def test_an_image_that_no_attack_moves_is_no_division_by_zero() -> None:
     clean = normal(2, 3, seed=0)
     controls = Controls(clean + 1, clean + 1)

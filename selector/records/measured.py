@@ -107,8 +107,11 @@ class Diagnostics(Record):
     """How far the attack's numbers can be trusted."""
 
     restart_spread: Annotated[
-        float,
-        Field(description="mean over images of (best - mean) / best of the random starts"),
+        float | None,
+        Field(
+            description="mean over images of (best - mean) / best of the random starts; null where"
+            " there was one"
+        ),
     ]
     long_ascents: Annotated[
         float,
