@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import time
 import warnings
 from collections.abc import Callable
@@ -29,6 +28,7 @@ import torch
 from competitors import Bench
 from networks import built_in, pretrained
 from peers import PEERS
+from provenance import commit
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -228,15 +228,6 @@ def speedups(rows: list[Row]) -> dict[str, dict[str, float]]:
             f" {row['cases']} cases, at least {row['least']:.1f} times"
         )
     return summary
-
-
-def commit() -> str:
-    """The commit of the checkout this file is in, or "unknown"."""
-    folder = Path(__file__).parent
-    done = subprocess.run(
-        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ import hashlib
 import json
 import platform
 import shutil
-import subprocess
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -40,6 +39,7 @@ from statistics import mean
 
 import torch
 from looks import Compared, compare_looks, failed, summary
+from provenance import commit
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
@@ -251,15 +251,6 @@ def show(rows: list[Row], candidates: int) -> None:
         )
     eliminated, wrong = sum(row.eliminated for row in rows), sum(row.bounds_failed for row in rows)
     console.print(f"bounds that failed: {wrong} of {eliminated}")
-
-
-def commit() -> str:
-    """The commit of the checkout this file is in, or "unknown"."""
-    folder = Path(__file__).parent
-    done = subprocess.run(
-        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ class Attack:
 
     Attributes:
         short: from random starts, and from the best of them where that is nearly a maximum.
-        long: where it is far from one, and all remaining steps go to a single ascent.
+        long: to try whether it is, and all remaining steps where it is not, their last part where
+            it is.
     """
 
     short: Climb
