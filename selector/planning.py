@@ -76,13 +76,14 @@ def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> Plann
             reason=f"{error.message} {error.hint}".rstrip(),
             retryable=isinstance(error, HubUnavailable),
         )
-    passes = planned_passes(setting).forward
+    passes = planned_passes(setting)
     return PlannedCandidate(
         name=candidate.name,
         model=candidate.model,
         bytes_to_fetch=wanted.bytes,
-        passes=passes,
-        estimated_seconds=passes * each,
+        passes=passes.total,
+        # Timed forward and back: what goes forward only is overestimated, heads are left out.
+        estimated_seconds=passes.forward * each,
     )
 
 

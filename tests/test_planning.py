@@ -63,7 +63,7 @@ def test_bytes_and_passes_without_a_weight(
     rows = plan([on_hub("net"), on_hub("gated"), on_hub("none")], work, told.append).candidates
     assert rows == tuple(told)
     assert rows[0].bytes_to_fetch == sum(map(len, FILES.values()))
-    assert rows[0].passes == planned_passes(setting).forward
+    assert rows[0].passes == planned_passes(setting).total
     assert rows[0].estimated_seconds > 0
     assert [row.code for row in rows] == ["", "gated", "not_found"]
     assert not fake_hub.asked("cdn")

@@ -635,8 +635,8 @@ def test_a_plan_says_the_least_and_the_most_that_a_race_takes(setting: Setting) 
     dear, cheap = ({"passes": 1000, "estimated_seconds": 10 * pace} for pace in (3, 1))
     rows = [row("a", **dear), row("b", **cheap), row("c", kept=True), row("d", code="gated")]
     race = plan_race(rows, setting, Goal(top=2, budget=60.0))
-    # Per image one clean pass and seven of the short attack; 60 train, 10 validation images.
-    first, whole = 60 + 8 * (10 + 16), 60 + 8 * (10 + 24)
+    # Per image one clean pass, seven forward and five back; 60 train, 10 validation images.
+    first, whole = 60 + 13 * (10 + 16), 60 + 13 * (10 + 24)
     assert (race.least_passes, race.most_passes) == (2 * first + 1000, 3 * whole + 2000)
     assert race.least_seconds == pytest.approx(2 * first * 0.02 + 10)
     assert race.most_seconds == pytest.approx(3 * whole * 0.02 + 40)

@@ -369,7 +369,7 @@ def test_a_line_per_candidate() -> None:
     )
     assert outcomes == [first, second]
     assert text.splitlines() == [
-        "1/2 acme/a: measured in 10.0 s, 1000 image passes",
+        "1/2 acme/a: measured in 10.0 s, 1000 images forward",
         "2/2 acme/b: skipped, it is damaged.",
     ]
 
@@ -407,7 +407,7 @@ def test_what_is_fetched_is_shown_beside_what_is_measured() -> None:
     events += [FetchStarted(5_000_000), Fetched(6_000_000)]
     _, text = followed(list(events), terminal=True)
     assert "8 of 8 MB" in text
-    assert "60 of 200 image passes" in text
+    assert "60 of 200 images forward" in text
     _, log = followed(list(events))
     assert log == "", "a log has a line per candidate and nothing else"
 

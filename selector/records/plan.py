@@ -16,7 +16,7 @@ class PlannedCandidate(Record):
     model: str
     kept: Annotated[bool, Field(description="an earlier run has measured exactly this")] = False
     bytes_to_fetch: Annotated[int, Field(ge=0, description="not on this machine yet")] = 0
-    passes: Annotated[int, Field(ge=0, description="images forward, most of them backward too")] = 0
+    passes: Annotated[int, Field(ge=0, description="images forward and back")] = 0
     estimated_seconds: Annotated[
         float, Field(ge=0, description="of the passes, from a short timing; fetching not included")
     ] = 0.0
@@ -31,10 +31,12 @@ class PlannedRace(Record):
     top: Annotated[int | None, Field(ge=1, description="how many are wanted; null: all")]
     budget_seconds: Annotated[float | None, Field(description="after which it ends in any case")]
     least_passes: Annotated[
-        int, Field(ge=0, description="a look at each, and only the wanted measured in full")
+        int,
+        Field(ge=0, description="images forward and back: a look at each, only the wanted in full"),
     ]
     most_passes: Annotated[
-        int, Field(ge=0, description="a look at all test images, and all measured in full")
+        int,
+        Field(ge=0, description="images forward and back: looks at all test images, all in full"),
     ]
     least_seconds: Annotated[float, Field(ge=0, description="of these passes")]
     most_seconds: Annotated[float, Field(ge=0, description="of these passes")]

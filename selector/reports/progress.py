@@ -82,7 +82,7 @@ class Display:
                     )
                 case Passed(images):
                     self._progress.advance(self._bar, images)
-                    self._count(self._bar, 1, "image passes")
+                    self._count(self._bar, 1, "images forward")
                 case FetchStarted(count):
                     total = (self._progress.tasks[self._fetch].total or 0) + count
                     self._progress.update(self._fetch, total=total, visible=True)
@@ -117,7 +117,7 @@ class Display:
             seconds = (
                 cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
             )
-            what = f"measured in {seconds:.1f} s, {cost.forward_passes} image passes"
+            what = f"measured in {seconds:.1f} s, {cost.forward_passes} images forward"
         self._say(f"{self._done}/{self._candidates} {outcome.name}: {what}")
 
     def _say(self, line: str) -> None:
