@@ -30,8 +30,9 @@ def print_plan(plan: Plan, console: Console) -> None:
             table.add_row(*_race("race, at most", plan.race.most_passes, plan.race.most_seconds))
         console.print(table)
         console.print(
-            "passes: images through the network, forward and back. time: of the passes, from a short"
-            " timing of each network on this machine; fetching comes on top where it is slower than measuring.",
+            "passes: images through the network, forward and back. time: of the passes, from a"
+            " short timing of each network on this machine; fetching comes on top where it is slower"
+            " than measuring.",
             style="dim",
         )
     if plan.race:
