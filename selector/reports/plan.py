@@ -31,8 +31,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         console.print(table)
         console.print(
             "passes: images through the network, forward and back. time: of the passes, from a"
-            " short timing of each network on this machine; fetching comes on top where it is slower"
-            " than measuring.",
+            " short timing of each network on this machine; fetching comes on top where it is"
+            " slower than measuring.",
             style="dim",
         )
     if plan.race:
