@@ -133,6 +133,47 @@ def tolerances(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Ten
     return torch.where(correct, share.nan_to_num(1.0).clamp_max(1), 0.0)
 
 
+def smooth_robustness(
+    logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor
+) -> Tensor:
+    """Per image (n,): r(x) / (r(x) + s(x)) where classified correctly, 0 where not.
+
+    The criterion counts s < r; this is a sigmoid of log(r/s) in its place, above 1/2 exactly where
+    the criterion holds. Less is lost by it on few images. Unchanged when features are rescaled.
+    """
+    correct = logits.argmax(dim=1) == labels
+    # Infinite radii never end, and without displacement nothing can change.
+    share = 1 / (1 + displacement / decision_radii(logits, weight))
+    return torch.where(correct, share.nan_to_num(0.0), 0.0)
+
+
+def pair_criterion_holds(logits: Tensor, labels: Tensor, reach: Tensor) -> Tensor:
+    """Per image (n,) bool: every margin f_y - f_j is above s_j, the ``reach`` (n,K) of its pair.
+
+    With s_j(x) = sup (W_j - W_y)·(g(x') - g(x)) this is necessary and sufficient for the decision
+    to stay right. As s_j <= c_j s(x), it holds wherever :func:`criterion_holds` does.
+    """
+    margins, own = _margins(logits, labels)
+    return ((margins > reach.clamp_min(0)) | own).all(dim=1)
+
+
+def pair_tolerances(logits: Tensor, labels: Tensor, reach: Tensor) -> Tensor:
+    """Per image (n,): min over pairs of min(1, (f_y - f_j) / s_j), 0 where classified wrongly.
+
+    The share of the ``reach`` s (n,K) that the decision survives: 1 where it holds, and still
+    informative where it holds for no image. Unchanged when features are rescaled.
+    """
+    margins, own = _margins(logits, labels)
+    share = (margins / reach.clamp_min(0)).nan_to_num(1.0).clamp(0, 1)
+    return share.masked_fill(own, 1.0).amin(dim=1) * (logits.argmax(dim=1) == labels)
+
+
+def _margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """f_y - f_j (n,K), and where j is y."""
+    own = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()
+    return logits.gather(1, labels[:, None]) - logits, own
+
+
 def prior_entropy(labels: Tensor, classes: int) -> float:
     """Loss in nats of the head that knows only how frequent each class is among ``labels``.
 

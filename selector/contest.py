@@ -175,7 +175,7 @@ class Contest:
         self._passes += passes_of(known.cost)
         entrant.standing = standing = self._field.standing(entrant.seen)
         name = entrant.candidate.name
-        self._emit(Looked(name, standing.images, standing.share, bool(standing.tier)))
+        self._emit(Looked(name, standing.images, standing.share))
 
     def _settle(self, entrant: Entrant) -> None:
         """Measure one in full, if there is time."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from selector.candidates import Candidate
-from selector.evaluation import Prepared
-from selector.heads import Heads
+from selector.choosing import Heads
 from selector.racing import Standing
 from selector.records import Cost, Screened
-from selector.screening import Look, fit_passes, look_passes
+from selector.run import Prepared
+from selector.screening import Look, first_passes, look_passes
 from selector.verdict import Runner
 from selector.workload import Setting, planned_passes
 
@@ -50,7 +50,7 @@ class Entrant:
     @property
     def images(self) -> int:
         """Test images it was looked at."""
-        return sum(len(part.robust_correct) for part in self.seen)
+        return sum(len(part.withstood) for part in self.seen)
 
     def runner(self) -> Runner:
         """What the verdict needs of it."""
@@ -62,7 +62,7 @@ class Entrant:
         passes = look_passes(setting, look.stop - look.start).total
         if self.heads is not None:
             return self._seconds(passes)
-        return self._seconds(passes + fit_passes(setting).total) + self._seconds_of_heads
+        return self._seconds(passes + first_passes(setting).total) + self._seconds_of_heads
 
     def seconds_in_full(self, setting: Setting) -> float:
         """About how long the full measurement takes; 0: unknown."""

@@ -12,8 +12,8 @@ from selector import hub
 from selector.backbones import Backbone, check_files
 from selector.candidates import HUB_PREFIX, Candidate, Pin, Pinned
 from selector.errors import CandidateError
-from selector.evaluation import Prepared
 from selector.records import FileRecord, Provenance
+from selector.run import Prepared
 
 # Candidates that are fetched at once, each by a thread of its own.
 CONNECTIONS = 3

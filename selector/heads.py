@@ -1,6 +1,7 @@
-"""Linear heads on frozen features: the ordinary probe and the bound-optimal head.
+"""Linear heads on frozen features, and how they are fitted.
 
-Both minimise the same convex objective, the mean over images of
+The ordinary probe and the bound-optimal head minimise the same convex objective, the mean over
+images of
 
     log(1 + sum_{j != y} exp(m_j + s c_j)) + l2/2 ||W||^2,   m_j = f_j - f_y,  c_j = ||W_j - W_y||_2
 
@@ -18,12 +19,10 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from selector.bounds import worst_case_losses
 from selector.objective import Objective
 from selector.rows import Moments, Rows, moments, ranges
 
 L2_GRID = tuple(10.0**exponent for exponent in range(-1, -7, -1))
-RADIUS_SCALES = (0.25, 0.5, 1.0)
 # More features or logits than this are taken in parts; a GPU waits longer for each.
 _VALUES_AT_ONCE = {"cpu": 2**22, "cuda": 2**25}
 # Directions of less variance than this share of the largest are rounding.
@@ -81,39 +80,6 @@ class Labelled:
             yield features, self.labels[part], self.displacement[part]
 
 
-@dataclass(frozen=True)
-class ChosenHead:
-    """A head whose hyperparameters were chosen on validation images.
-
-    Attributes:
-        head: the head itself.
-        l2: regularisation it was fitted with.
-        radius_scale: share of the displacement it was fitted against; 0 for an ordinary probe.
-        validation_loss: mean worst-case loss (n,) on the validation images, at their full
-            displacement.
-    """
-
-    head: LinearHead
-    l2: float
-    radius_scale: float
-    validation_loss: float
-
-
-@dataclass(frozen=True)
-class Heads:
-    """The heads of a candidate.
-
-    Attributes:
-        probe: ordinary linear probe on g.
-        bound_optimal: bound-optimal head on A∘g, written as a head on g.
-        projection: A (K-1,d), orthonormal rows.
-    """
-
-    probe: ChosenHead
-    bound_optimal: ChosenHead
-    projection: Tensor
-
-
 def fit_head(data: Labelled, classes: int, l2: float) -> LinearHead:
     """The head that minimises the regularised worst-case loss; see the module's formula.
 
@@ -122,48 +88,7 @@ def fit_head(data: Labelled, classes: int, l2: float) -> LinearHead:
         classes: K, at least 2.
         l2: regularisation, above 0, for features of root mean square norm 1.
     """
-    return next(_fit_path(data, classes, (l2,)))
-
-
-def choose_head(
-    fit: Labelled,
-    validation: Labelled,
-    classes: int,
-    radius_scales: tuple[float, ...] = RADIUS_SCALES,
-) -> ChosenHead:
-    """Fit over the grid of l2 and radius scale; keep what does best on validation images.
-
-    "Best" is the smallest mean worst-case loss at the full displacement of the validation images.
-    With zero displacement everywhere this is the ordinary probe chosen by validation loss.
-    """
-    chosen: ChosenHead | None = None
-    for scale in radius_scales:
-        scaled = replace(fit, displacement=fit.displacement * scale)
-        for l2, head in zip(L2_GRID, _fit_path(scaled, classes, L2_GRID), strict=True):
-            loss = _mean_loss(head, validation)
-            if chosen is None or loss < chosen.validation_loss:
-                chosen = ChosenHead(head, l2, scale, loss)
-    assert chosen is not None
-    return chosen
-
-
-def _mean_loss(head: LinearHead, data: Labelled) -> float:
-    at_once = _rows_at_once(data, len(head.bias))
-    parts = (
-        worst_case_losses(head(features), head.weight, labels, displacement).sum().item()
-        for features, labels, displacement in data.chunks(at_once)
-    )
-    return sum(parts) / len(data.labels)
-
-
-def choose_probe(fit: Labelled, validation: Labelled, classes: int) -> ChosenHead:
-    """The ordinary linear probe: multinomial logistic regression, l2 chosen by validation loss."""
-    return choose_head(
-        Labelled.clean(fit.features, fit.labels),
-        Labelled.clean(validation.features, validation.labels),
-        classes,
-        radius_scales=(0.0,),
-    )
+    return next(fit_path(data, classes, (l2,)))
 
 
 def task_projection(head: LinearHead) -> Tensor:
@@ -178,9 +103,11 @@ def task_projection(head: LinearHead) -> Tensor:
     return basis
 
 
-def _fit_path(data: Labelled, classes: int, grid: tuple[float, ...]) -> Iterator[LinearHead]:
-    """Heads for each l2 of ``grid``, each started from the one before."""
-    at_once = _rows_at_once(data, classes)
+def fit_path(
+    data: Labelled, classes: int, grid: tuple[float, ...] = L2_GRID
+) -> Iterator[LinearHead]:
+    """Heads as :func:`fit_head` for each l2 of ``grid``, each started from the one before."""
+    at_once = rows_at_once(data, classes)
     frame = _frame(data, at_once)
     objective = _objective(data, frame, classes, at_once)
     counts = torch.bincount(data.labels, minlength=classes).double()
@@ -254,7 +181,7 @@ def _objective(data: Labelled, frame: _Frame, classes: int, at_once: int) -> Obj
     return Objective(images, classes, lambda: iter((whole,)), None, frame.variances)
 
 
-def _rows_at_once(data: Labelled, classes: int) -> int:
+def rows_at_once(data: Labelled, classes: int) -> int:
     """Images whose features and logits are held in float64 at a time."""
     values = _VALUES_AT_ONCE["cpu" if data.labels.device.type == "cpu" else "cuda"]
     return max(1, values // max(data.features.shape[1], classes))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from selector import bounds
+from selector.choosing import Heads
 from selector.diagnostics import Signs
-from selector.heads import Heads, LinearHead
+from selector.heads import LinearHead
 from selector.sensitivity import Pool
 
 _T = TypeVar("_T")
@@ -25,6 +26,7 @@ class Estimates:
         displacement: what they were fed with, >= 0.
         robust: bool, the criterion holds.
         tolerance: share of the displacement that the decision survives, 0..1.
+        smooth: a smooth count in place of the criterion, 0..1.
         margin_loss: nats.
         worst_case_loss: nats.
     """
@@ -32,6 +34,7 @@ class Estimates:
     displacement: Tensor
     robust: Tensor
     tolerance: Tensor
+    smooth: Tensor
     margin_loss: Tensor
     worst_case_loss: Tensor
 
@@ -45,6 +48,8 @@ class HeadOutcomes:
         clean_loss: cross-entropy in nats.
         attacked_correct: bool, at every point of the pool.
         attacked_loss: the largest over the pool.
+        attacked_tolerance: share, 0..1, of what attacks attained for its class pairs that the
+            decision survives.
         on_representation: fed with displacement on g.
         on_task: fed with displacement on A∘g.
     """
@@ -53,25 +58,39 @@ class HeadOutcomes:
     clean_loss: Tensor
     attacked_correct: Tensor
     attacked_loss: Tensor
+    attacked_tolerance: Tensor
     on_representation: Estimates
     on_task: Estimates
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Of all that is measured on test images, per image."""
+    """Of all that is measured on test images, per image.
 
+    Attributes:
+        picked: of the head that candidates are ranked by.
+        probe: of the ordinary probe.
+        bound_optimal: of that head.
+        frontier: of the head of each radius scale.
+        signs: how the attack on g went.
+    """
+
+    picked: HeadOutcomes
     probe: HeadOutcomes
     bound_optimal: HeadOutcomes
+    frontier: tuple[HeadOutcomes, ...]
     signs: Signs
 
 
-def outcomes(pool: Pool, heads: Heads, labels: Tensor, signs: Signs) -> Outcomes:
+def outcomes(
+    pool: Pool, heads: Heads, picked: LinearHead, labels: Tensor, signs: Signs
+) -> Outcomes:
     """Read them off.
 
     Args:
         pool: what attacks attained on n images.
         heads: of the candidate.
+        picked: the one of them that candidates are ranked by.
         labels: (n,) int64.
         signs: how the attack went.
     """
@@ -84,11 +103,18 @@ def outcomes(pool: Pool, heads: Heads, labels: Tensor, signs: Signs) -> Outcomes
             clean_loss=bounds.cross_entropy(logits, labels),
             attacked_correct=pool.always_correct(head, labels),
             attacked_loss=pool.worst_losses(head, labels),
+            attacked_tolerance=pool.tolerances(head, labels),
             on_representation=estimates(logits, head.weight, labels, on_g),
             on_task=estimates(logits, head.weight, labels, on_task),
         )
 
-    return Outcomes(of(heads.probe.head), of(heads.bound_optimal.head), signs)
+    return Outcomes(
+        picked=of(picked),
+        probe=of(heads.probe.head),
+        bound_optimal=of(heads.bound_optimal.head),
+        frontier=tuple(of(one.head) for one in heads.frontier),
+        signs=signs,
+    )
 
 
 def estimates(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Estimates:
@@ -98,6 +124,7 @@ def estimates(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tens
         displacement=displacement,
         robust=bounds.criterion_holds(*given),
         tolerance=bounds.tolerances(*given),
+        smooth=bounds.smooth_robustness(*given),
         margin_loss=bounds.margin_losses(*given),
         worst_case_loss=bounds.worst_case_losses(*given),
     )
@@ -108,5 +135,7 @@ def joined(parts: Sequence[_T]) -> _T:
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat(parts)  # type: ignore[return-value, arg-type]
+    if isinstance(first, tuple):
+        return tuple(map(joined, zip(*parts, strict=True)))  # type: ignore[return-value]
     names = [field.name for field in fields(first)]  # type: ignore[arg-type]
     return type(first)(**{name: joined([getattr(part, name) for part in parts]) for name in names})

@@ -13,9 +13,9 @@ from selector.architectures import Shape
 from selector.backbones import Backbone, read_config
 from selector.candidates import CONFIG_FILE, Candidate, Pinned
 from selector.errors import CandidateError, HubUnavailable
-from selector.evaluation import first_batch_size
 from selector.fetching import FetchRules, look_up, prepare
 from selector.records import Plan, PlannedCandidate
+from selector.run import first_batch_size
 from selector.scheduling import Kept, measurement_key
 from selector.store import Store
 from selector.workload import Setting, planned_passes

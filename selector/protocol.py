@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from selector.errors import UsageError
 
 # Raised whenever the same command may give other numbers; part of every stored result's key.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 Preset = Literal["quick", "standard", "thorough"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -45,6 +45,7 @@ class Protocol:
         steps: gradient evaluations per start.
         sizes: images of each part.
         seed: of draws, splits and random starts.
+        head: that candidates are ranked by; a name of :data:`selector.choosing.HEADS`.
     """
 
     preset: Preset
@@ -53,6 +54,7 @@ class Protocol:
     steps: int
     sizes: Sizes
     seed: int
+    head: str = "recommended"
 
 
 # Five restarts of 20 steps attain more than one of 100: benchmarks/attack_quality.py.
@@ -87,6 +89,7 @@ class Overrides:
     steps: int | None = None
     train_images: int | None = None
     test_images: int | None = None
+    head: str = "recommended"
 
     def __post_init__(self) -> None:
         for name in ("restarts", "steps", "train_images", "test_images"):
@@ -116,4 +119,5 @@ def choose_protocol(preset: Preset, device_type: str, overrides: Overrides, seed
         overrides.steps or steps,
         sizes,
         seed,
+        overrides.head,
     )

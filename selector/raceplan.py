@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from selector.racing import Field, Goal
 from selector.records import PlannedCandidate, PlannedRace
-from selector.screening import fit_passes, look_passes
+from selector.screening import first_passes, look_passes
 from selector.workload import Setting
 
 
@@ -22,7 +22,7 @@ def plan_race(rows: Sequence[PlannedCandidate], setting: Setting, goal: Goal) ->
     looks = Field(images, wanted, goal.confidence).looks
     # Where all are wanted, looks only decide the order.
     last = looks[0] if wanted == len(rows) else looks[-1]
-    fit = fit_passes(setting).total
+    fit = first_passes(setting).total
     least, most = (fit + look_passes(setting, stop).total for stop in (looks[0], last))
     running = sorted((one for one in rows if not one.code), key=lambda one: one.estimated_seconds)
     timed = [one for one in running if not one.kept]

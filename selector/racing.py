@@ -1,16 +1,16 @@
 """Which candidates of a race can still be among the best, and which of them comes next.
 
 A candidate is first looked at with a short attack on some of the test images, drawn at random:
-:func:`upper_mean` bounds what it would show on all of them. A full measurement finds more
-displacement, so this bounds the candidate's share as well. Best first: the candidate of the
+:func:`upper_mean` bounds what it would show on all of them. A full measurement attacks
+harder, so this bounds the candidate's share as well. Best first: the candidate of the
 highest bound is looked at more closely, until it is measured in full; whoever's bound lies below
 the last of the wanted full measurements is out.
 
 **What the confidence covers.** One of the true best is lost only if its own bound fails, hence
 each bound holds with ``1 - (1 - confidence) / wanted``, after every number of images at once. This
 covers which test images were looked at. That a look shows no less than a full measurement of the
-same images is measured, not proven: its displacements are lower, but its head was fitted against
-lower ones, too, and can serve worse, for which every bound is raised by :data:`ALLOWANCE`;
+same images is measured, not proven: its attacks are weaker, but its head was chosen under weaker
+ones, too, and can serve worse, for which every bound is raised by :data:`ALLOWANCE`;
 benchmarks/racing.py counts how often and how far looks fall behind. Whether other test images
 would give the same best is a question for rank intervals and groups.
 
@@ -82,7 +82,7 @@ class Standing:
 
     Attributes:
         tier: as :func:`selector.ranking.tier` has it.
-        share: what its tier is ordered by, 0..1: robust accuracy, or the usual probe's tolerance.
+        share: of images that withstand, 0..1.
         images: it was looked at.
     """
 
@@ -126,13 +126,11 @@ class Field:
 
     def standing(self, seen: Sequence[Screened]) -> Standing:
         """At most this good is a candidate of whom so much was seen (at least once)."""
-        tier = int(seen[0].vacuous)
-        values = [v for part in seen for v in (part.tolerance if tier else part.robust_correct)]
+        values = [float(kept) for part in seen for kept in part.withstood]
         alpha = (1 - self.confidence) / self.wanted
-        share = upper_mean(np.array(values, dtype=float), self.images, alpha)
-        # The usual probe, of which tolerance is, knows no attack.
-        raised = share if tier else min(1.0, share + ALLOWANCE)
-        return Standing(tier, raised, len(values))
+        share = upper_mean(np.array(values), self.images, alpha)
+        # Whether its gradients are masked, only the full measurement tells.
+        return Standing(0, min(1.0, share + ALLOWANCE), len(values))
 
     def bar(self, settled: Sequence[Evaluation]) -> Standing | None:
         """The last of the wanted among full measurements; None while there are too few."""

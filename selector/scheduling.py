@@ -16,10 +16,11 @@ from selector.backbones import first_line
 from selector.batches import bf16_is_fast
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError, HubUnavailable
-from selector.evaluation import Prepared, evaluate
+from selector.evaluation import evaluate
 from selector.fetching import Ahead, FetchEvent, FetchRules
 from selector.protocol import PROTOCOL_VERSION
 from selector.records import Outcome, Skipped
+from selector.run import Prepared
 from selector.screening import Look
 from selector.store import Store, content_key
 from selector.workload import Setting
@@ -62,14 +63,12 @@ class Looked:
     Attributes:
         name: which.
         images: it was looked at so far.
-        share: of which it can at most be right, or tolerant where its bound is vacuous.
-        vacuous: so it is.
+        share: of all test images, on which it can at most withstand.
     """
 
     name: str
     images: int
     share: float
-    vacuous: bool
 
 
 Event = Started | Passed | Looked | Finished | FetchEvent

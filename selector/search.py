@@ -10,7 +10,7 @@ with whole ascents from every start, with a single one and with other libraries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -109,18 +109,22 @@ def search(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Sea
     The ascents may run in lower precision; the point that they found is scored by a plain forward
     pass, and only that counts.
     """
-    count, parts, start = len(images.pixels), [], 0
-    while start < count:
-        stop = min(count, start + _BATCHES_PER_GROUP * images.batch_size.value)
-        group = _Group(images, aim, threat, budget, *images.part(slice(start, stop)))
-        parts.append(_search_group(group))
-        start = stop
+    parts = [_search_group(group) for group in groups(images, aim, threat, budget)]
     features, starts, far, rising, stuck = (torch.cat(part) for part in zip(*parts, strict=True))
     return Search(features, starts.T, far, rising, stuck)
 
 
+def groups(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Iterator[Group]:
+    """All images, so many at a time as give whole batches to whoever goes on with a part."""
+    start = 0
+    while start < len(images.pixels):
+        stop = min(len(images.pixels), start + _BATCHES_PER_GROUP * images.batch_size.value)
+        yield Group(images, aim, threat, budget, *images.part(slice(start, stop)))
+        start = stop
+
+
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Images that are searched together: their indices (b,) and pixels (b,3,S,S)."""
 
     images: Images
@@ -130,7 +134,7 @@ class _Group:
     index: Tensor
     x: Tensor
 
-    def only(self, rows: Tensor) -> _Group:
+    def only(self, rows: Tensor) -> Group:
         """Some of the images, ``rows`` (b,) bool."""
         x = self.x[rows].contiguous(memory_format=torch.channels_last)
         return replace(self, index=self.index[rows], x=x)
@@ -168,7 +172,7 @@ class _Group:
         return in_batches(len(x), self.images.batch_size, run)[0]
 
 
-def _search_group(group: _Group) -> tuple[Tensor, ...]:
+def _search_group(group: Group) -> tuple[Tensor, ...]:
     """What :class:`Search` is made of, images first."""
     budget = group.budget
     first = [group.start(number) for number in range(budget.first_starts)]
@@ -191,13 +195,13 @@ def _search_group(group: _Group) -> tuple[Tensor, ...]:
     return group.features(best.x), starts, far, best.rising, best.stuck
 
 
-def _one_long_ascent(group: _Group, best: Ascent) -> Ascent:
+def _one_long_ascent(group: Group, best: Ascent) -> Ascent:
     """All steps that remain after the first starts, from the best point."""
     steps = group.budget.steps_left(group.budget.first_starts)
     return best.continued(group.climb(group.budget.attack.long, best.x, steps)) if steps else best
 
 
-def _polished(group: _Group, best: Ascent) -> Ascent:
+def _polished(group: Group, best: Ascent) -> Ascent:
     """All steps that remain after every start, from the best point: half of them in either way.
 
     They are a quarter of all steps or somewhat more, so what they bring comes late.

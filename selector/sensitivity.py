@@ -10,11 +10,12 @@ on g, and the criterion on A∘g holds for no image whose prediction an attack h
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from selector import bounds
 from selector.heads import LinearHead
 
 Aim = Callable[[Tensor, Tensor], Tensor]
@@ -33,6 +34,10 @@ class Pool:
     clean: Tensor
     attained: tuple[Tensor, ...]
 
+    def with_points(self, points: Tensor) -> Pool:
+        """With what one more attack attained (n,d)."""
+        return replace(self, attained=(*self.attained, points))
+
     def displacement(self, projection: Tensor | None = None) -> Tensor:
         """ŝ(x) = max over the pool of ||A(g(x') - g(x))||_2 per image (n,), float64.
 
@@ -42,6 +47,19 @@ class Pool:
         return torch.stack(
             [displacement(points, self.clean, projection) for points in self.attained]
         ).amax(dim=0)
+
+    def pair_reach(self, head: LinearHead, labels: Tensor) -> Tensor:
+        """Attained s_j(x) = max over the pool of (W_j - W_y)·(g(x') - g(x)), >= 0, as (n,K)."""
+        own, origin = labels[:, None], head(self.clean)
+        reach = torch.zeros_like(origin)
+        for points in self.attained:
+            moved = head(points) - origin
+            reach = torch.maximum(reach, moved - moved.gather(1, own))
+        return reach
+
+    def tolerances(self, head: LinearHead, labels: Tensor) -> Tensor:
+        """Share (n,) of what was attained for its class pairs that the decision survives, 0..1."""
+        return bounds.pair_tolerances(head(self.clean), labels, self.pair_reach(head, labels))
 
     def worst_losses(self, head: LinearHead, labels: Tensor) -> Tensor:
         """Largest cross-entropy of ``head`` over the pool, clean point included (n,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,19 +12,22 @@ from pathlib import Path
 from rich.console import Console
 
 from selector import __version__, store
+from selector.advice import choose
 from selector.attacks import ATTACKS
 from selector.candidates import Chosen
+from selector.choosing import HEADS
 from selector.contest import Contest, Terms
 from selector.devices import choose_device, describe_device, keep_freed_memory
 from selector.errors import UsageError, printable
-from selector.evaluation import prior_entropy
+from selector.evaluation import constant_accuracy, prior_entropy
 from selector.fetching import FetchRules
 from selector.norms import Norm
+from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.planning import Work, plan
 from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
 from selector.raceplan import plan_race
 from selector.racing import Goal
-from selector.ranking import OBJECTIVE, choose, rank
+from selector.ranking import rank
 from selector.records import (
     Evaluation,
     LockRecord,
@@ -69,6 +72,7 @@ class Request:
     seed: int
     fresh: bool
     goal: Goal
+    objective: str
     began: float
 
 
@@ -121,9 +125,16 @@ def prepare(request: Request, console: Console) -> Setting:
         UsageError: something asked for does not exist or makes no sense.
     """
     threat = ThreatModel(request.norm, request.eps)
-    if request.overrides.attack not in ATTACKS:
+    overrides = request.overrides
+    _check_name("--attack", overrides.attack, ATTACKS)
+    _check_name("--head", overrides.head, HEADS)
+    _check_name("--objective", request.objective, OBJECTIVES)
+    races = request.goal.is_race(len(request.chosen.candidates))
+    if races and request.objective != DEFAULT_OBJECTIVE:
         raise UsageError(
-            f"--attack must be one of {', '.join(ATTACKS)}, found {request.overrides.attack!r}."
+            f"--top and --budget need --objective {DEFAULT_OBJECTIVE},"
+            f" found {request.objective!r}.",
+            hint="Leave them out: every candidate is then measured in full.",
         )
     device = choose_device(request.device)
     if device.type == "cpu":
@@ -138,6 +149,11 @@ def prepare(request: Request, console: Console) -> Setting:
     )
     _report_images(task, console)
     return Setting(task, threat, protocol, device)
+
+
+def _check_name(option: str, found: str, names: Iterable[str]) -> None:
+    if found not in names:
+        raise UsageError(f"{option} must be one of {', '.join(names)}, found {found!r}.")
 
 
 def _say(text: str, console: Console) -> None:
@@ -155,7 +171,9 @@ def _report_images(task: Task, console: Console) -> None:
 def _ranking(
     outcomes: list[Outcome], setting: Setting, request: Request, race: RaceRecord | None
 ) -> Ranking:
-    ranked = rank([o for o in outcomes if isinstance(o, Evaluation)], seed=request.seed)
+    measured = [o for o in outcomes if isinstance(o, Evaluation)]
+    ranked = rank(measured, seed=request.seed, objective=request.objective)
+    constant = constant_accuracy(setting.task)
     task, threat, protocol = setting.task, setting.threat, setting.protocol
     return Ranking(
         selector_version=__version__,
@@ -170,6 +188,7 @@ def _ranking(
             validation_images=len(task.validation),
             test_images=len(task.test),
             prior_entropy=prior_entropy(task),
+            constant_accuracy=constant,
             unreadable=task.unreadable,
             fingerprint=task.fingerprint,
             revision=task.revision,
@@ -184,12 +203,14 @@ def _ranking(
             loss_clip=loss_clip(len(task.classes)),
             rho=RHO,
             seed=protocol.seed,
+            head=protocol.head,
         ),
         device=describe_device(setting.device),
         versions={name: version(name) for name in _LIBRARIES},
         lock=_lock_record(request.chosen),
-        objective=OBJECTIVE,
-        choice=choose(ranked, str(threat)),
+        objective=request.objective,
+        objective_kind=OBJECTIVES[request.objective].kind,
+        choice=choose(ranked, str(threat), constant, request.objective),
         ranking=ranked,
         skipped=tuple(o for o in outcomes if isinstance(o, Skipped)),
         race=race,

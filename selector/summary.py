@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from selector import bounds, intervals
+from selector.choosing import ChosenHead, Heads
 from selector.diagnostics import diagnose, flags
-from selector.heads import ChosenHead, Heads, Labelled, LinearHead
+from selector.heads import Labelled, LinearHead
 from selector.outcomes import Estimates, HeadOutcomes, Outcomes
 from selector.protocol import CLIP_IN_LOG_K, RHO
 from selector.records import (
     EstimatedRobustness,
     Findings,
+    FrontierPoint,
     HeadReport,
     PerImage,
     Sensitivity,
@@ -35,11 +37,13 @@ class Measured:
         test: clean features and labels of the test images.
         outcomes: what came of each of them.
         heads: the candidate's.
+        picked: the one of them that candidates are ranked by.
     """
 
     test: Labelled
     outcomes: Outcomes
     heads: Heads
+    picked: ChosenHead
 
 
 def summarise(measured: Measured, prior_loss: float) -> Findings:
@@ -55,9 +59,12 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
     bound_optimal = _report_head(heads.bound_optimal, found.bound_optimal)
     diagnostics = diagnose(found.signs, test.features)
     few = test.features[:_FEW].to(test.labels.device)
+    frontier = zip(heads.frontier, heads.withstood, found.frontier, strict=True)
     return Findings(
+        head=_report_head(measured.picked, found.picked),
         probe=probe,
         bound_optimal=bound_optimal,
+        frontier=tuple(_point(*one) for one in frontier),
         vacuous=is_vacuous(bound_optimal.validation_loss, prior_loss),
         sensitivity=_sensitivity(found.probe.on_representation.displacement, few),
         task_sensitivity=_sensitivity(
@@ -66,11 +73,13 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
         diagnostics=diagnostics,
         warnings=flags(diagnostics, probe, test.labels),
         per_image=PerImage(
-            clean_correct=_as_tuple(found.probe.clean_correct),
-            robust_correct=_as_tuple(found.bound_optimal.on_task.robust),
-            attacked_correct=_as_tuple(found.bound_optimal.attacked_correct),
+            probe_correct=_as_tuple(found.probe.clean_correct),
+            clean_correct=_as_tuple(found.picked.clean_correct),
+            attacked_correct=_as_tuple(found.picked.attacked_correct),
+            attacked_tolerance=_as_tuple(found.picked.attacked_tolerance),
+            robust_correct=_as_tuple(found.picked.on_task.robust),
+            smooth=_as_tuple(found.picked.on_task.smooth),
             worst_case_loss=_as_tuple(found.bound_optimal.on_task.worst_case_loss),
-            tolerance=_as_tuple(found.probe.on_task.tolerance),
         ),
     )
 
@@ -84,8 +93,21 @@ def _report_head(chosen: ChosenHead, found: HeadOutcomes) -> HeadReport:
         clean_loss=intervals.mean(found.clean_loss),
         attacked_accuracy=intervals.proportion(found.attacked_correct),
         attacked_loss=intervals.mean(found.attacked_loss),
+        attacked_tolerance=intervals.mean(found.attacked_tolerance),
         on_representation=_estimate(chosen.head, found.clean_loss, found.on_representation),
         on_task=_estimate(chosen.head, found.clean_loss, found.on_task),
+    )
+
+
+def _point(chosen: ChosenHead, withstood: float, found: HeadOutcomes) -> FrontierPoint:
+    return FrontierPoint(
+        radius_scale=chosen.radius_scale,
+        l2=chosen.l2,
+        validation_attacked_accuracy=withstood,
+        clean_accuracy=intervals.proportion(found.clean_correct),
+        estimated_robust_accuracy=intervals.proportion(found.on_task.robust),
+        attacked_accuracy=intervals.proportion(found.attacked_correct),
+        estimated_worst_case_loss=intervals.mean(found.on_task.worst_case_loss),
     )
 
 
@@ -93,6 +115,7 @@ def _estimate(head: LinearHead, clean_loss: Tensor, found: Estimates) -> Estimat
     return EstimatedRobustness(
         estimated_robust_accuracy=intervals.proportion(found.robust),
         estimated_tolerance=intervals.mean(found.tolerance),
+        estimated_smooth_accuracy=intervals.mean(found.smooth),
         estimated_theorem1_loss=bounds.theorem1_loss(
             clean_loss,
             head.weight,

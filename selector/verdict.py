@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from selector.racing import Goal, Standing
 from selector.ranking import tier, told_apart
-from selector.records import Eliminated, Estimate, Evaluation, RaceRecord, Unsettled
+from selector.records import Eliminated, Evaluation, RaceRecord, Unsettled
 
 _NAMED = 5
 
@@ -92,10 +92,8 @@ def _eliminated(runner: Runner, standing: Standing, bar: Standing, goal: Goal) -
         model=runner.model,
         images=standing.images,
         passes=runner.passes,
-        vacuous=bool(standing.tier),
         upper=standing.share,
         bar=bar.share,
-        bar_vacuous=bool(bar.tier),
         reason=_why(standing, bar, goal),
     )
 
@@ -108,7 +106,6 @@ def _unsettled(runner: Runner) -> Unsettled:
         model=runner.model,
         images=standing.images if standing else 0,
         passes=runner.passes,
-        vacuous=bool(standing.tier) if standing else None,
         upper=standing.share if standing else None,
         reason=f"{seen}, no time to measure it in full",
     )
@@ -116,15 +113,11 @@ def _unsettled(runner: Runner) -> Unsettled:
 
 def _at_most(standing: Standing) -> str:
     """What looks have shown."""
-    share, seen = f"at most {100 * standing.share:.0f} %", f"by {standing.images} images"
-    return f"vacuous, tolerates {share} {seen}" if standing.tier else f"robust on {share} {seen}"
+    return f"withstands on at most {100 * standing.share:.0f} % by {standing.images} images"
 
 
 def _why(standing: Standing, bar: Standing, goal: Goal) -> str:
-    if standing.tier > bar.tier:
-        return f"vacuous even under a short attack; number {goal.top} is not"
-    attains = f"{'tolerates' if bar.tier else 'attains'} {100 * bar.share:.0f} %"
-    return f"{_at_most(standing)}; number {goal.top} {attains}"
+    return f"{_at_most(standing)}; number {goal.top} attains {100 * bar.share:.0f} %"
 
 
 def _of_the_best(finish: Finish, eliminated: Sequence[Eliminated]) -> list[str]:
@@ -142,20 +135,13 @@ def _of_the_best(finish: Finish, eliminated: Sequence[Eliminated]) -> list[str]:
     equals = [e.name for e in others if tier(e) == tier(last) and not told_apart(last, e)]
     if equals:
         said.append(f"Cannot be told apart from {last.name}: {_listed(equals)}.")
-    low = _interval(last).low
-    near = [e.name for e in eliminated if e.vacuous == e.bar_vacuous and e.upper >= low]
+    low = last.head.attacked_accuracy.low
+    near = [e.name for e in eliminated if e.upper >= low]
     if near:
         said.append(
             f"On other test images some that were eliminated may be as good: {_listed(near)}."
         )
     return said
-
-
-def _interval(e: Evaluation) -> Estimate:
-    """What it is ranked by, with the error of sampling test images."""
-    if tier(e):
-        return e.probe.on_task.estimated_tolerance
-    return e.bound_optimal.on_task.estimated_robust_accuracy
 
 
 def _of_the_unsettled(finish: Finish, unsettled: Sequence[Unsettled]) -> list[str]:

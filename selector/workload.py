@@ -7,14 +7,20 @@ from dataclasses import dataclass, replace
 import torch
 
 from selector.attacks import ATTACKS
+from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
+from selector.pairs import RIVALS
 from selector.protocol import Protocol
 from selector.search import Budget
 from selector.tasks import Task
 from selector.threat import ThreatModel
 
-# A head is attacked with two aims; there are two heads.
-HEAD_SEARCHES = 4
+# The loss of each head is attacked; where two are the same, there is one search less.
+HEAD_SEARCHES = 3
+# Heads whose class pairs are attacked on test images, and on validation images.
+_TESTED, _VALIDATED = 2, len(RADIUS_SCALES)
+# Pairs in doubt per image and head, about: 0 to 3 on the built-in zoo, RIVALS at most.
+_PAIRS_EXPECTED = 1
 
 
 @dataclass(frozen=True)
@@ -51,23 +57,55 @@ def full_budget(protocol: Protocol) -> Budget:
 
 
 def half_budget(protocol: Protocol) -> Budget:
-    """How hard it attacks a head with one of two aims; each gets half of the restarts."""
+    """How hard it attacks the loss of a head."""
     return replace(full_budget(protocol), restarts=max(1, protocol.restarts // 2))
 
 
-def planned_passes(setting: Setting) -> PassCount:
-    """What one candidate takes: features of all images, searches and controls of the attacked."""
-    task, protocol = setting.task, setting.protocol
-    full, half = full_budget(protocol), half_budget(protocol)
-    validation, test = len(task.validation), len(task.test)
+def pair_budget(protocol: Protocol) -> Budget:
+    """How hard it attacks one class pair of a head on one image."""
+    return replace(full_budget(protocol), restarts=1)
 
-    def per_attacked(passes_of_full: int, passes_of_half: int) -> int:
-        """Validation images are searched once; test images on g, on A∘g and for the heads."""
-        searched_on_test = 2 * passes_of_full + HEAD_SEARCHES * passes_of_half
-        return validation * passes_of_full + test * searched_on_test
 
-    plain = len(task.train) + validation + test + (NOISE_DRAWS + SEARCH_STEPS) * test
+def pair_passes(protocol: Protocol, pairs: int = _PAIRS_EXPECTED) -> PassCount:
+    """Per image and head, for so many pairs in doubt."""
+    budget = pair_budget(protocol)
+    return PassCount(pairs * budget.forward_passes, pairs * budget.backward_passes)
+
+
+def fit_passes(setting: Setting, pairs: int = _PAIRS_EXPECTED) -> PassCount:
+    """What the heads of a candidate take, for so many pairs in doubt per image and head."""
+    protocol, validation = setting.protocol, len(setting.task.validation)
+    full, pair = full_budget(protocol), pair_passes(protocol, pairs)
+    plain = len(setting.task.train) + validation
     return PassCount(
-        forward=plain + per_attacked(full.forward_passes, half.forward_passes),
-        backward=per_attacked(full.backward_passes, half.backward_passes),
+        plain + validation * (full.forward_passes + _VALIDATED * pair.forward),
+        validation * (full.backward_passes + _VALIDATED * pair.backward),
+    )
+
+
+def planned_passes(setting: Setting) -> PassCount:
+    """About what one candidate takes: how many class pairs are in doubt is not known before."""
+    return _passes(setting, _PAIRS_EXPECTED)
+
+
+def most_passes(setting: Setting) -> PassCount:
+    """What one candidate takes at most."""
+    return _passes(setting, RIVALS)
+
+
+def _passes(setting: Setting, pairs: int) -> PassCount:
+    """Heads; of test images features, controls, and searches on g, on A∘g and for the heads."""
+    protocol, test = setting.protocol, len(setting.task.test)
+    full, half = full_budget(protocol), half_budget(protocol)
+    heads, pair = fit_passes(setting, pairs), pair_passes(protocol, pairs)
+
+    def searched(of_full: int, of_half: int, of_pair: int) -> int:
+        return test * (2 * of_full + HEAD_SEARCHES * of_half + _TESTED * of_pair)
+
+    return PassCount(
+        forward=heads.forward
+        + test * (1 + NOISE_DRAWS + SEARCH_STEPS)
+        + searched(full.forward_passes, half.forward_passes, pair.forward),
+        backward=heads.backward
+        + searched(full.backward_passes, half.backward_passes, pair.backward),
     )

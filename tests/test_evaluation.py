@@ -15,7 +15,8 @@ import torch
 from selector import batches, evaluation, spool
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError
-from selector.evaluation import Prepared, evaluate
+from selector.evaluation import evaluate
+from selector.run import Prepared
 from selector.fetching import prepare
 from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
 from selector.records import Evaluation, HeadReport

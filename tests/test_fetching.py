@@ -18,7 +18,7 @@ from fakehub.server import FakeHub, sha256
 from selector import fetching
 from selector.candidates import Candidate, Checkpoint, LockedFile, Pin, Pinned
 from selector.errors import CandidateError, HubUnavailable
-from selector.evaluation import Prepared
+from selector.run import Prepared
 from selector.fetching import (
     CANDIDATES_AHEAD,
     CONNECTIONS,

@@ -34,7 +34,8 @@ from selector.cli import app
 from selector.contest import Contest, Terms
 from selector.entrants import passes_of
 from selector.errors import CandidateError, UsageError
-from selector.evaluation import PREFLIGHT_IMAGES, Prepared, evaluate
+from selector.evaluation import evaluate
+from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.fetching import FetchRules, prepare
 from selector.protocol import Protocol, Sizes
 from selector.raceplan import plan_race

@@ -71,6 +71,21 @@ def rank(
     preset: Annotated[
         Preset, typer.Option(help="How much to measure; every preset is smaller on a CPU.")
     ] = "standard",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="What to rank by: attacked (accuracy under attack, class pairs included),"
+            " criterion, smooth, bound, sensitivity; or what others rank by: clean, knn, lda,"
+            " log_me, h_score, parameters."
+        ),
+    ] = "attacked",
+    head: Annotated[
+        str,
+        typer.Option(
+            help="Which linear head to rank by: recommended, probe (ordinary), bound-optimal, or"
+            " a radius scale between the latter two: 0, 0.25, 0.5, 0.75, 1."
+        ),
+    ] = "recommended",
     attack: Annotated[str, typer.Option(help="annealed, apgd or pgd.")] = "annealed",
     restarts: Annotated[int | None, typer.Option(help="Random starts per image.")] = None,
     steps: Annotated[int | None, typer.Option(help="Gradient steps per start.")] = None,
@@ -108,7 +123,7 @@ def rank(
         ),
     ] = False,
 ) -> None:
-    """Rank candidates by estimated robust accuracy after transfer to a task."""
+    """Rank candidates by their accuracy under attack after transfer to a task."""
     began = time.monotonic()
     if offline:
         options.go_offline()
@@ -120,7 +135,7 @@ def rank(
         if output is not None:
             document.check_writable(output)
         threat_size = parse_eps(eps if eps is not None else DEFAULT_EPS[norm])
-        overrides = Overrides(attack, restarts, steps, train_images, test_images)
+        overrides = Overrides(attack, restarts, steps, train_images, test_images, head)
         goal = options.goal(top, confidence, budget)
         selection = options.selection(only, tag, license, max_params)
         chosen = _choose(tuple(model or ()), registry, selection, demo=demo, locked=locked)
@@ -145,6 +160,7 @@ def rank(
             seed=seed,
             fresh=fresh,
             goal=goal,
+            objective=objective,
             began=began,
         )
         if dry_run:

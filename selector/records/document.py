@@ -15,6 +15,10 @@ class RankedEvaluation(Evaluation):
     """An evaluation and its place."""
 
     rank: Annotated[int, Field(ge=1)]
+    score: Annotated[
+        float | None,
+        Field(description="by the objective, higher is better; null: could not be computed"),
+    ]
     rank_interval: Annotated[
         tuple[int, int], Field(description="95 % of ranks over resampled test images")
     ]
@@ -35,6 +39,9 @@ class TaskRecord(Record):
     test_images: int
     prior_entropy: Annotated[
         float, Field(description="nats; entropy of the class frequencies of train")
+    ]
+    constant_accuracy: Annotated[
+        float, Field(description="on test images, of always naming the most frequent class")
     ]
     unreadable: tuple[str, ...]
     fingerprint: Annotated[str, Field(description="sha256 of class names, pixels and labels")]
@@ -61,6 +68,7 @@ class ProtocolRecord(Record):
     loss_clip: Annotated[float, Field(description="nats; C2 of Theorem 1")]
     rho: Annotated[float, Field(description="Theorem 1 may fail with this probability")]
     seed: int
+    head: Annotated[str, Field(description="recommended, probe, bound-optimal, or a radius scale")]
 
 
 class LockRecord(Record):
@@ -82,33 +90,30 @@ class Choice(Record):
     """The advice, and what choosing by clean accuracy would have cost (accuracies of 0..1)."""
 
     name: str
-    estimated_robust_accuracy: float
-    attacked_accuracy: float
-    clean_accuracy: float
+    estimated_robust_accuracy: Annotated[float, Field(description="of its head")]
+    attacked_accuracy: Annotated[float, Field(description="of its head")]
+    clean_accuracy: Annotated[float, Field(description="of its head")]
     by_clean_accuracy: Annotated[
         str, Field(description="of the ranking, with the best clean probe")
     ]
-    clean_accuracy_gained: float
-    estimated_robust_accuracy_lost: float
-    attacked_accuracy_lost: float
+    clean_accuracy_gained: Annotated[float, Field(description="of its probe over the choice's")]
+    estimated_robust_accuracy_lost: Annotated[float, Field(description="head against head")]
+    attacked_accuracy_lost: Annotated[float, Field(description="head against head")]
     sentence: str
 
 
 class Eliminated(Record):
     """A candidate of a race that is not among the best, found out before it was measured in full.
 
-    Shares are of the images that are right under the threat (criterion on A∘g, bound-optimal head)
-    or, of vacuous bounds, what the ordinary probe tolerates.
+    Shares are of the images that withstand attacks, class pairs included.
     """
 
     name: str
     model: str
     images: Annotated[int, Field(ge=1, description="test images it was looked at")]
     passes: Annotated[int, Field(ge=0, description="images forward and back")]
-    vacuous: Annotated[bool, Field(description="its bound, even under a short attack")]
     upper: Annotated[float, Field(description="confidence bound of its share on all test images")]
     bar: Annotated[float, Field(description="share of the last of the best, measured in full")]
-    bar_vacuous: bool
     reason: str
 
 
@@ -119,7 +124,6 @@ class Unsettled(Record):
     model: str
     images: Annotated[int, Field(ge=0, description="test images it was looked at; 0: not at all")]
     passes: Annotated[int, Field(ge=0, description="images forward and back")]
-    vacuous: bool | None
     upper: Annotated[float | None, Field(description="as for the eliminated; null: not looked at")]
     reason: str
 
@@ -128,7 +132,7 @@ class RaceRecord(Record):
     """How the best were found without measuring all in full: ``--top``, ``--budget``.
 
     The confidence covers one thing: that the test images which a candidate was looked at are a
-    random part of them. It does not cover that a short attack, with a head fitted against short
+    random part of them. It does not cover that a short attack, with a head chosen under short
     attacks, shows at most two points less than the full measurement would, of which
     benchmarks/results/racing.cpu.json counts the exceptions; nor what other test images would show,
     of which rank intervals and groups tell.
@@ -167,7 +171,10 @@ class Ranking(Record):
     device: DeviceRecord
     versions: dict[str, str]
     lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None
-    objective: str
+    objective: Annotated[str, Field(description="a value of --objective")]
+    objective_kind: Annotated[
+        Literal["attacked", "estimated", "clean"], Field(description="what its number promises")
+    ]
     choice: Choice | None
     ranking: tuple[RankedEvaluation, ...]
     skipped: tuple[Skipped, ...]

@@ -90,9 +90,8 @@ class Display:
                 case Fetched(count):
                     self._progress.advance(self._fetch, count)
                     self._count(self._fetch, 1e6, "MB")
-                case Looked(name, images, share, vacuous):
-                    what = "vacuous, tolerates" if vacuous else "robust on"
-                    self._say(f"{name}: {what} at most {share:.0%} ({images} images looked at)")
+                case Looked(name, images, share):
+                    self._say(f"{name}: at most {share:.0%} withstand ({images} images looked at)")
                 case Finished(outcome, reused):
                     outcomes.append(outcome)
                     self._finish(outcome, reused)

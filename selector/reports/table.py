@@ -11,6 +11,7 @@ from rich.text import Text
 
 from selector.errors import printable
 from selector.norms import format_threat
+from selector.objectives import OBJECTIVES
 from selector.ranking import tier
 from selector.records import Estimate, RaceRecord, RankedEvaluation, Ranking, Skipped
 from selector.reports import WIDTH
@@ -63,30 +64,37 @@ def _rows(ranking: Ranking, width: int) -> Table:
     table = Table(width=width, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("backbone", ratio=1, overflow="fold")
-    table.add_column("robust est. %\n(95 % interval)", justify="right", no_wrap=True)
-    table.add_column("with-\nstood", justify="right", no_wrap=True)
+    table.add_column("withstood %\n(95 % int.)", justify="right", no_wrap=True)
+    table.add_column("robust\nest. %", justify="right", no_wrap=True)
+    table.add_column("clean", justify="right", no_wrap=True)
     table.add_column("loss\nbound", justify="right", no_wrap=True)
-    table.add_column("usual probe:\nclean withst. toler.", justify="right", no_wrap=True)
+    table.add_column("usual probe:\nclean withst.", justify="right", no_wrap=True)
     table.add_column("ranks", justify="center", no_wrap=True)
     for e, following in zip_longest(ranking.ranking, ranking.ranking[1:]):
         ends_group = following is not None and following.group != e.group
-        table.add_row(*_row(e), style="dim" if tier(e) else None, end_section=ends_group)
+        table.add_row(
+            *_row(e), style="dim" if _says_nothing(e, ranking) else None, end_section=ends_group
+        )
     return table
 
 
+def _says_nothing(e: RankedEvaluation, ranking: Ranking) -> bool:
+    """Whether it was measured unsoundly, or a constant answer may do as well."""
+    return bool(tier(e)) or e.head.attacked_accuracy.low <= ranking.task.constant_accuracy
+
+
 def _row(e: RankedEvaluation) -> tuple[str | Text, ...]:
-    head, usual = e.bound_optimal, e.probe
-    tolerance = _share(usual.on_task.estimated_tolerance)
-    robust = head.on_task.estimated_robust_accuracy
-    bound = f"{head.on_task.estimated_worst_case_loss.value:.2f}"
+    head, usual, withstood = e.head, e.probe, e.head.attacked_accuracy
+    bound = e.bound_optimal.on_task.estimated_worst_case_loss.value
     low, high = e.rank_interval
     return (
         str(e.rank),
         Text(printable(e.name)),
-        f"{_share(robust)} ({100 * robust.low:3.0f}-{100 * robust.high:3.0f})",
-        _share(head.attacked_accuracy),
-        {0: bound, 1: "vacuous", 2: "masked"}[tier(e)],
-        f"{_share(usual.clean_accuracy)}  {_share(usual.attacked_accuracy)} {tolerance}",
+        f"{_share(withstood)} ({100 * withstood.low:.0f}-{100 * withstood.high:.0f})",
+        "masked" if tier(e) else _share(head.on_task.estimated_robust_accuracy),
+        _share(head.clean_accuracy),
+        "vacuous" if e.vacuous else f"{bound:.2f}",
+        f"{_share(usual.clean_accuracy)}  {_share(usual.attacked_accuracy)}",
         f"{low}" if low == high else f"{low}-{high}",
     )
 
@@ -96,16 +104,15 @@ def _share(estimate: Estimate) -> str:
 
 
 def _legend(ranking: Ranking) -> Text:
-    vacuous = f"{ranking.task.prior_entropy:.2f}"
+    by = OBJECTIVES[ranking.objective]
     return Text(
-        "robust est.: % of test images whose decision should hold under the threat (Theorem 2), fed"
-        " with the displacement that attacks attained: an estimate, not a certificate. withstood:"
-        " % still right after every attack, an upper estimate. loss bound: estimated, in nats; from"
-        f" {vacuous} on it says nothing (vacuous). These are of the bound-optimal head. Usual"
-        " probe:"
-        " clean and withstood accuracy, and % of what attacks attained that its decisions tolerate"
-        " on average, by which vacuous rows are ordered. Lines part groups that can be told apart;"
-        " ranks: 95 % of ranks over resampled test images.",
+        f"Ranked by {by.what}. withstood: % of test images still right after every attack on the"
+        f" {ranking.protocol.head} head, an upper estimate. robust est.: % whose decision should"
+        " hold (Theorem 2 on A∘g), fed with the displacement that attacks attained: an estimate,"
+        " not a certificate. loss bound: estimated, in nats, of the bound-optimal head; vacuous:"
+        " on validation images it says no more than class frequencies do. usual probe: the ordinary"
+        " linear probe. Lines part groups that can be told apart; ranks: 95 % of ranks over"
+        " resampled test images.",
         style="dim",
     )
 

@@ -1,0 +1,107 @@
+"""The heads of one candidate, from training and validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from selector.batches import AT_ONCE, Images
+from selector.choosing import (
+    RADIUS_SCALES,
+    ChosenHead,
+    Heads,
+    choose_path,
+    choose_probe,
+)
+from selector.heads import Labelled, task_projection
+from selector.run import Run, lost_to_rivals
+from selector.search import search
+from selector.sensitivity import Pool, displacement_aim
+from selector.spool import collect
+
+
+@dataclass(frozen=True)
+class _Attacked:
+    """Some validation images, what attacks attained on them, and their labels (n,)."""
+
+    images: Images
+    pool: Pool
+    labels: Tensor
+
+
+def fit(run: Run) -> Heads:
+    """The heads of a candidate, from training and validation images.
+
+    Of the frontier's heads the one is recommended that keeps most validation images when its class
+    pairs are attacked; of equal ones, the one that survives more of the attacks.
+    """
+    task, classes = run.setting.task, len(run.setting.task.classes)
+    with run.watch.stage("features"):
+        train, validation = map(run.clean, (task.train, task.validation))
+    with run.watch.stage("heads"):
+        probe = choose_probe(train, validation, classes)
+        projection = task_projection(probe.head)
+    with run.watch.stage("attack"):
+        attacked = list(_attack(run, validation, projection))
+        reach = torch.cat([part.pool.displacement(projection) for part in attacked])
+    with run.watch.stage("heads"):
+        # Training images are not attacked: each counts as moved by what validation images attained
+        # on average. How a head was found changes no promise about it, since every number is
+        # computed from test images.
+        path, bound_optimal = choose_path(
+            _projected(train, projection, reach.mean().expand(len(train.labels))),
+            _projected(validation, projection, reach),
+            classes,
+            RADIUS_SCALES[1:],
+        )
+        frontier = (probe, *(one.before(projection) for one in path))
+    with run.watch.stage("attack"):
+        parts = [_tried(run, part, frontier, projection) for part in attacked]
+        tried = [_kept(one, parts) for one in frontier]
+    return Heads(
+        frontier=frontier,
+        withstood=tuple(withstood for withstood, _ in tried),
+        recommended=frontier[tried.index(max(tried))],
+        bound_optimal=bound_optimal.before(projection),
+        projection=projection,
+    )
+
+
+def _attack(run: Run, validation: Labelled, projection: Tensor) -> Iterator[_Attacked]:
+    """Attack validation images on A∘g, in fp32; this tells whether bf16 will do later on."""
+    on_g, norms = [], []
+    images = run.images(run.setting.task.validation).chunks(AT_ONCE)
+    for part, (clean, labels, _) in zip(images, validation.chunks(AT_ONCE), strict=True):
+        aim = displacement_aim(clean, projection)
+        found = search(part, aim, run.setting.threat, run.budget)
+        pool = Pool(clean, (found.features,))
+        on_g.append(pool.displacement())
+        norms.append(torch.linalg.vector_norm(clean.double(), dim=1))
+        yield _Attacked(part, pool, labels)
+    run.precision.choose(torch.cat(on_g), torch.cat(norms), run.setting.device)
+
+
+def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead], projection: Tensor) -> _Attacked:
+    """With what attacks on the class pairs of each head attained; it counts for every head."""
+    pool = part.pool
+    for one in heads:
+        points = lost_to_rivals(run, part.images, pool, one.head, part.labels, projection)
+        pool = pool.with_points(points)
+    return replace(part, pool=pool)
+
+
+def _kept(chosen: ChosenHead, parts: Sequence[_Attacked]) -> tuple[float, float]:
+    """Share of validation images that a head keeps, and mean of what it survives of the attacks."""
+    images = sum(len(part.labels) for part in parts)
+    kept = sum(part.pool.always_correct(chosen.head, part.labels).sum().item() for part in parts)
+    survived = sum(part.pool.tolerances(chosen.head, part.labels).sum().item() for part in parts)
+    return kept / images, survived / images
+
+
+def _projected(data: Labelled, projection: Tensor, reach: Tensor) -> Labelled:
+    """The same images on A∘g, movable by ``reach`` (n,)."""
+    parts = (features @ projection.to(features).T for features, _, _ in data.chunks(AT_ONCE))
+    return Labelled(collect(parts, len(data.labels)), data.labels, reach)

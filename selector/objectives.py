@@ -1,0 +1,85 @@
+"""What candidates may be ranked by.
+
+Works on records alone. Each objective says what kind of number it is: *attacked* (an upper estimate
+of robust accuracy), *estimated* (rests on an attack's displacement), or *clean*, which knows
+nothing of the threat and is what others rank by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from selector.records import Evaluation
+
+DEFAULT_OBJECTIVE = "attacked"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One of them.
+
+    Attributes:
+        kind: what it promises.
+        what: in words, for tables and documents.
+        scores: of a candidate, higher is better: one for each test image (n,), whose mean ranks,
+            or a single one (1,).
+    """
+
+    kind: Literal["attacked", "estimated", "clean"]
+    what: str
+    scores: Callable[[Evaluation], np.ndarray]
+
+    def score(self, evaluation: Evaluation) -> float:
+        """What it ranks by."""
+        return float(np.mean(self.scores(evaluation)))
+
+
+def _each(name: str) -> Callable[[Evaluation], np.ndarray]:
+    return lambda e: np.array(getattr(e.per_image, name), dtype=float)
+
+
+def _single(value: Callable[[Evaluation], float | None]) -> Callable[[Evaluation], np.ndarray]:
+    """What could not be computed ranks last."""
+
+    def scores(evaluation: Evaluation) -> np.ndarray:
+        found = value(evaluation)
+        return np.array([-np.inf if found is None else found])
+
+    return scores
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "attacked": Objective(
+        "attacked",
+        "attacked accuracy of the head, class pairs included",
+        _each("attacked_correct"),
+    ),
+    "criterion": Objective(
+        "estimated",
+        "estimated robust accuracy of the head, criterion on A∘g",
+        _each("robust_correct"),
+    ),
+    "smooth": Objective(
+        "estimated",
+        "mean of r/(r+s) of the head on A∘g, a smooth count in place of the criterion",
+        _each("smooth"),
+    ),
+    "bound": Objective(
+        "estimated",
+        "estimated worst-case loss of the bound-optimal head on A∘g, lowest first",
+        lambda e: -_each("worst_case_loss")(e),
+    ),
+    "sensitivity": Objective(
+        "estimated",
+        "mean displacement on A∘g relative to the distance between features, lowest first",
+        _single(lambda e: -e.task_sensitivity.relative),
+    ),
+    "clean": Objective("clean", "clean accuracy of the ordinary probe", _each("probe_correct")),
+    "parameters": Objective(
+        "clean", "number of parameters", _single(lambda e: e.provenance.parameters)
+    ),
+}

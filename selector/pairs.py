@@ -1,0 +1,121 @@
+"""Attack a head class pair by class pair, where its decision is still in doubt.
+
+The finest resolution of displacement: for the label y and a rival j,
+
+    s_j(x) = sup over x' of (W_j - W_y)·(g(x') - g(x)),
+
+and the decision at x stays right under the whole threat exactly when every margin f_y - f_j exceeds
+its s_j. It belongs to one head, and what an attack attains of it gives an *attacked* accuracy, an
+upper estimate. By Cauchy and Schwarz s_j <= ||W_j - W_y||_2 · s(x), so a rival whose margin exceeds
+that needs no attack, and an image that has been lost to one rival needs no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from selector import bounds
+from selector.batches import Images
+from selector.heads import LinearHead
+from selector.search import Budget, Group, groups
+from selector.sensitivity import Aim
+from selector.threat import ThreatModel
+
+# AutoAttack tries as many, the most likely classes first.
+RIVALS = 9
+# Displacement is what an attack attained: a rival somewhat beyond it is attacked too.
+_SLACK = 1.1
+# The draws of a search's restarts are counted from 0, those of the controls from 1000.
+_FIRST_DRAW = 2000
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """Who may take images from their label.
+
+    Attributes:
+        clean: features (n,d).
+        head: of K classes.
+        labels: (n,) int64.
+        rivals: (n,R) int64, the most dangerous class first; -1 where no more are in doubt.
+        held: (n,) bool, no attack has taken the image so far.
+    """
+
+    clean: Tensor
+    head: LinearHead
+    labels: Tensor
+    rivals: Tensor
+    held: Tensor
+
+
+def in_doubt(
+    clean: Tensor, head: LinearHead, labels: Tensor, displacement: Tensor, lost: Tensor
+) -> Doubts:
+    """The class pairs that displacement alone does not settle, at most RIVALS of each image.
+
+    Args:
+        clean: features (n,d).
+        head: of K classes.
+        labels: (n,) int64.
+        displacement: attained (n,), on g or on A∘g where the head reads only that.
+        lost: (n,) bool, images that are wrong, or that some attack has taken.
+    """
+    logits = head(clean)
+    margins = logits.gather(1, labels[:, None]) - logits
+    distances = bounds.pairwise_distances(head.weight)[labels]
+    reach = distances * displacement[:, None] * _SLACK
+    danger = torch.where(margins < reach, reach / margins.clamp_min(1e-12), 0.0)
+    ordered = danger.sort(dim=1, descending=True)
+    rivals = torch.where(ordered.values > 0, ordered.indices, -1)[:, :RIVALS]
+    return Doubts(clean, head, labels, rivals, ~lost)
+
+
+def pair_aim(head: LinearHead, labels: Tensor, rivals: Tensor) -> Aim:
+    """Logit of the rival (n,) minus that of the label (n,): positive where it has won."""
+    head = head.to(torch.float32)
+
+    def aim(features: Tensor, index: Tensor) -> Tensor:
+        rival, own = rivals[index], labels[index]
+        offset = head.bias[rival] - head.bias[own]
+        return (features * (head.weight[rival] - head.weight[own])).sum(dim=1) + offset
+
+    return aim
+
+
+def search_pairs(images: Images, doubts: Doubts, threat: ThreatModel, budget: Budget) -> Tensor:
+    """Features (n,d) of the point of each image where a rival came closest, or got ahead.
+
+    One ascent for each pair in doubt, the most dangerous first, until the image is lost. An image
+    without such pairs keeps its clean features.
+    """
+    every = pair_aim(doubts.head, doubts.labels, doubts.labels)
+    parts = [_search_group(group, doubts) for group in groups(images, every, threat, budget)]
+    return torch.cat(parts)
+
+
+def _search_group(group: Group, doubts: Doubts) -> Tensor:
+    features = doubts.clean[group.index].clone()
+    held = doubts.held[group.index].clone()
+    nearest = features.new_full((len(held),), -torch.inf, dtype=torch.float64)
+    for place, rivals in enumerate(doubts.rivals.T):
+        rows = held & (rivals[group.index] >= 0)
+        if not rows.any():
+            break
+        some = replace(group.only(rows), aim=pair_aim(doubts.head, doubts.labels, rivals))
+        reached = some.features(some.start(_FIRST_DRAW + place).x)
+        lead = _lead(doubts.head(reached), doubts.labels[some.index])
+        closer = lead > nearest[rows]
+        features[rows] = torch.where(closer[:, None], reached, features[rows])
+        nearest[rows] = torch.maximum(lead, nearest[rows])
+        held[rows] = lead < 0
+    return features
+
+
+def _lead(logits: Tensor, labels: Tensor) -> Tensor:
+    """Largest wrong logit minus the right one (n,)."""
+    own = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()
+    right = logits.gather(1, labels[:, None])
+    return (logits - right).masked_fill(own, -torch.inf).amax(dim=1)

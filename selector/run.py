@@ -1,0 +1,153 @@
+"""One candidate, loaded and checked: what it is run with, and what that has taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from selector.backbones import Backbone, load_backbone
+from selector.batches import AT_ONCE, PRECISION_NAMES, BatchSize, Images, Precision, extract
+from selector.candidates import Checkpoint
+from selector.devices import Stopwatch
+from selector.errors import CandidateError, UsageError
+from selector.heads import Labelled, LinearHead
+from selector.pairs import in_doubt, search_pairs
+from selector.peaks import device_peak, process_peak, reset_device_peak
+from selector.preflight import check_backbone
+from selector.records import Cost, Provenance
+from selector.search import Budget
+from selector.sensitivity import Pool
+from selector.spool import collect
+from selector.tasks.decoding import Split
+from selector.workload import Setting, full_budget, half_budget, pair_budget
+
+# Images of the pre-flight batch.
+PREFLIGHT_IMAGES = 4
+
+# Images per pass start from this many input pixels, and shrink when memory runs out.
+_PIXELS_PER_BATCH = {"cpu": 32 * 224 * 224, "cuda": 256 * 224 * 224}
+_LARGEST_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A candidate's files on disk, with what is known about them."""
+
+    name: str
+    model: str
+    directory: Path
+    hashes: dict[str, str]
+    describe: Callable[[Backbone, int], Provenance]
+    checkpoint: Checkpoint | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One candidate, loaded and checked, ready to be measured."""
+
+    backbone: Backbone
+    setting: Setting
+    batch: BatchSize
+    watch: Stopwatch
+    precision: Precision = field(default_factory=Precision)
+
+    @property
+    def budget(self) -> Budget:
+        """How hard the protocol searches."""
+        return full_budget(self.setting.protocol)
+
+    @property
+    def half_budget(self) -> Budget:
+        """How hard it attacks the loss of a head."""
+        return half_budget(self.setting.protocol)
+
+    @property
+    def pair_budget(self) -> Budget:
+        """How hard it attacks a class pair of a head."""
+        return pair_budget(self.setting.protocol)
+
+    def images(self, split: Split) -> Images:
+        """A part of the task, ready for this backbone."""
+        device = self.setting.device
+        return Images(split.pixels, self.backbone, device, self.batch, self.precision)
+
+    def clean(self, split: Split) -> Labelled:
+        """Features and labels of a part of the task; the labels are on the device."""
+        parts = (extract(part) for part in self.images(split).chunks(AT_ONCE))
+        return Labelled.clean(collect(parts, len(split)), split.labels.to(self.setting.device))
+
+
+def first_batch_size(input_size: tuple[int, int], device: torch.device) -> int:
+    """Images per pass to begin with, for a network that takes images of this height and width."""
+    height, width = input_size
+    pixels = _PIXELS_PER_BATCH["cpu" if device.type == "cpu" else "cuda"]
+    return min(_LARGEST_BATCH, max(1, pixels // (height * width)))
+
+
+def load(prepared: Prepared, setting: Setting) -> Run:
+    """A candidate, checked and ready.
+
+    Raises:
+        CandidateError: it cannot be loaded, or fails a check.
+    """
+    watch = Stopwatch(setting.device)
+    reset_device_peak(setting.device)
+    with watch.stage("load"):
+        backbone = load_backbone(prepared.directory, setting.device, prepared.checkpoint)
+        few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
+        check_backbone(backbone, few, setting.threat)
+    batch = BatchSize(first_batch_size(backbone.input_size, setting.device))
+    return Run(backbone, setting, batch, watch)
+
+
+def lost_to_rivals(
+    run: Run, images: Images, pool: Pool, head: LinearHead, labels: Tensor, projection: Tensor
+) -> Tensor:
+    """Features (n,d) that attacks on a head's class pairs attained, where some are in doubt."""
+    threat = run.setting.threat
+    lost = ~pool.always_correct(head, labels)
+    reach = pool.displacement(projection)
+    doubts = in_doubt(pool.clean, head, labels, reach, lost)
+    return search_pairs(images, doubts, threat, run.pair_budget)
+
+
+def cost(run: Run) -> Cost:
+    """What measuring a candidate has taken."""
+    passes, seconds = run.backbone.passes, run.watch.seconds
+    return Cost(
+        forward_passes=passes.forward,
+        backward_passes=passes.backward,
+        batch_size=run.batch.value,
+        search_precision=PRECISION_NAMES[run.precision.search],
+        seconds_load=seconds.get("load", 0.0),
+        seconds_features=seconds.get("features", 0.0),
+        seconds_attack=seconds.get("attack", 0.0),
+        seconds_heads=seconds.get("heads", 0.0),
+        peak_process_bytes=process_peak(),
+        peak_device_bytes=device_peak(run.setting.device),
+    )
+
+
+@contextmanager
+def as_candidate_errors() -> Iterator[None]:
+    """What can go wrong inside a network is that candidate's row, not the end of the run."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise CandidateError(
+            "non_finite_features", f"features under attack are not finite: {error}."
+        ) from error
+    except UsageError as error:
+        # The user's disk has no room for this one's features; others may have fewer.
+        raise CandidateError("no_disk_space", error.message, hint=error.hint) from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise CandidateError(
+            "out_of_memory",
+            "one image does not fit into this device's memory.",
+            hint="Use another --device or a smaller --image-size.",
+        ) from error
