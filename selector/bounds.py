@@ -51,6 +51,12 @@ def lipschitz_constant(weight: Tensor, alpha: Alpha) -> float:
     return 2 * float(rows.max()) if alpha == "inf" else float(rows.sum())
 
 
+def steepness(weight: Tensor) -> float:
+    """The least C1 · L_alpha(W): nats per unit of displacement in Theorem 1."""
+    alphas: tuple[Alpha, ...] = ("1", "2", "inf")
+    return min(lipschitz_constant(weight, alpha) for alpha in alphas)
+
+
 def hoeffding_term(loss_range: float, images: int, rho: float) -> float:
     """C2 · sqrt(log(2/rho) / (2n)): the finite-sample term of Theorem 1.
 
@@ -70,11 +76,9 @@ def theorem1_loss(
     Takes the smallest of the three choices of alpha, each of which holds for every sample, so no
     correction for choosing is due. ``losses`` (n,) are the clean ones.
     """
-    alphas: tuple[Alpha, ...] = ("1", "2", "inf")
-    growth = min(lipschitz_constant(weight, alpha) for alpha in alphas)
     clipped = losses.clamp_max(clip).mean().item()
     sampling = hoeffding_term(clip, len(losses), rho)
-    return clipped + growth * displacement.mean().item() + sampling
+    return clipped + steepness(weight) * displacement.mean().item() + sampling
 
 
 def margin_losses(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Tensor:

@@ -88,6 +88,7 @@ def _report_head(chosen: ChosenHead, found: HeadOutcomes) -> HeadReport:
     return HeadReport(
         l2=chosen.l2,
         radius_scale=chosen.radius_scale,
+        steepness=bounds.steepness(chosen.head.weight),
         validation_loss=chosen.validation_loss,
         clean_accuracy=intervals.proportion(found.clean_correct),
         clean_loss=intervals.mean(found.clean_loss),
@@ -113,6 +114,7 @@ def _point(chosen: ChosenHead, withstood: float, found: HeadOutcomes) -> Frontie
 
 def _estimate(head: LinearHead, clean_loss: Tensor, found: Estimates) -> EstimatedRobustness:
     return EstimatedRobustness(
+        displacement=intervals.mean(found.displacement),
         estimated_robust_accuracy=intervals.proportion(found.robust),
         estimated_tolerance=intervals.mean(found.tolerance),
         estimated_smooth_accuracy=intervals.mean(found.smooth),

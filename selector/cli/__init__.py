@@ -16,6 +16,7 @@ from selector.cli.discover import discover
 from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
 from selector.cli.exits import end, terminate
+from selector.cli.explain import explain
 from selector.cli.lock import lock
 from selector.cli.rank import rank
 
@@ -60,6 +61,7 @@ def _common(
 
 
 app.command()(rank)
+app.command()(explain)
 app.command()(lock)
 app.command()(discover)
 app.command()(doctor)

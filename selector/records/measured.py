@@ -59,6 +59,7 @@ class Provenance(Record):
 class EstimatedRobustness(Record):
     """What the theorems give when fed with the displacement that the attacks attained."""
 
+    displacement: Annotated[Estimate, Field(description="mean attained, in units of features")]
     estimated_robust_accuracy: Annotated[
         Estimate, Field(description="correct and displacement below the decision radius: Theorem 2")
     ]
@@ -83,6 +84,9 @@ class HeadReport(Record):
     l2: Annotated[float, Field(description="regularisation, chosen on validation images")]
     radius_scale: Annotated[
         float, Field(description="share of the displacement it was fitted against; 0: ordinary")
+    ]
+    steepness: Annotated[
+        float, Field(description="C1 L(W): nats per unit of displacement in Theorem 1")
     ]
     validation_loss: Annotated[
         float,

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
@@ -25,6 +25,27 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 def to_json(document: Record) -> str:
     """The document, one trailing newline included; it holds no NaN and no infinity."""
     return document.model_dump_json(indent=2) + "\n"
+
+
+def read_ranking(path: Path) -> Ranking:
+    """The ranking in a file.
+
+    Raises:
+        UsageError: it cannot be read, or is not a ranking of this version.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
+    try:
+        return Ranking.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "document"
+        raise UsageError(
+            f"{path} is not a ranking of this version of selector: {place}: {first['msg']}.",
+            hint="Write it again with: selector rank ... -o FILE",
+        ) from error
 
 
 def json_schema(document: type[BaseModel] = Ranking) -> str:

@@ -1,0 +1,28 @@
+"""``selector explain``: one candidate of a ranking, in words."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selector.cli.exits import exit_codes
+
+
+def explain(
+    model: Annotated[str, typer.Argument(help="A candidate's name in the ranking.")],
+    ranking: Annotated[
+        Path, typer.Argument(help="What rank wrote with -o or --json.", metavar="RANKING.JSON")
+    ],
+) -> None:
+    """Say of one candidate why it stands where it stands, and what the doubts are.
+
+    selector rank --task DIR -o ranking.json && selector explain timm/resnet50.a1_in1k ranking.json
+    """
+    with exit_codes():
+        from selector.reports.document import read_ranking
+        from selector.reports.explain import explain as explained
+
+        sys.stdout.write(explained(read_ranking(ranking), model))

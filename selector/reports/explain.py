@@ -1,0 +1,159 @@
+"""One candidate of a ranking in words: why it stands where it stands, and what the doubts are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from selector.errors import UsageError, printable
+from selector.norms import format_threat
+from selector.objectives import OBJECTIVES
+from selector.ranking import tier
+from selector.records import Estimate, HeadReport, RankedEvaluation, Ranking
+
+
+def explain(ranking: Ranking, model: str) -> str:
+    """Paragraphs about a candidate, one trailing newline included.
+
+    Args:
+        ranking: it is in.
+        model: its name, or what it was loaded from.
+
+    Raises:
+        UsageError: there is no such candidate, or it could not be ranked.
+    """
+    e = _find(ranking, model)
+    parts = [_place, _under_attack, _ladder, _bound, _frontier, _kinds]
+    return printable("\n\n".join(f"{part(ranking, e)}" for part in parts)) + "\n"
+
+
+def _find(ranking: Ranking, model: str) -> RankedEvaluation:
+    for e in ranking.ranking:
+        if model in (e.name, e.model):
+            return e
+    for one in ranking.skipped:
+        if model in (one.name, one.model):
+            raise UsageError(f"{one.name} was not ranked: {one.reason}", hint=one.hint)
+    names = ", ".join(e.name for e in ranking.ranking)
+    raise UsageError(f"MODEL must be one of the ranking, found {model!r}.", hint=f"It has: {names}")
+
+
+def _place(ranking: Ranking, e: RankedEvaluation) -> str:
+    others, n = len(ranking.ranking), e.head.attacked_accuracy.n
+    low, high = e.rank_interval
+    said = [
+        f"{e.name} is number {e.rank} of {others} by {OBJECTIVES[ranking.objective].what}, on"
+        f" {n} test images of {ranking.task.name} at"
+        f" {format_threat(ranking.threat.norm, ranking.threat.eps)}."
+    ]
+    if low != high:
+        said.append(f"On other test images like these it may be anything from {low} to {high}.")
+    if equals := [one.name for one in ranking.ranking if one.group == e.group and one is not e]:
+        said.append(f"It cannot be told apart from {', '.join(equals)}.")
+    if tier(e):
+        said.append("Its gradients are masked, so that it is ranked below all others.")
+    if nearest := _nearest(ranking, e):
+        said.append(nearest)
+    return " ".join(said)
+
+
+def _nearest(ranking: Ranking, e: RankedEvaluation) -> str | None:
+    """How many images lie between it and its neighbour in the order."""
+    if ranking.objective != "attacked" or len(ranking.ranking) == 1:
+        return None
+    other = ranking.ranking[1 if e.rank == 1 else e.rank - 2]
+    mine, theirs = (sum(one.per_image.attacked_correct) for one in (e, other))
+    if tier(e) != tier(other):
+        return None
+    if e.rank == 1:
+        return f"{other.name} is next, with {mine - theirs} images fewer."
+    return f"{other.name}, just above, withstands on {theirs - mine} images more."
+
+
+def _under_attack(ranking: Ranking, e: RankedEvaluation) -> str:
+    head, probe = e.head, e.probe
+    said = (
+        f"Clean and under attack: with the {ranking.protocol.head} linear head it is right on"
+        f" {_of_100(head.clean_accuracy)} of 100 test images, and still right after every attack on"
+        f" {_of_100(head.attacked_accuracy)}. With the usual probe these are"
+        f" {_of_100(probe.clean_accuracy)} and {_of_100(probe.attacked_accuracy)}."
+    )
+    constant = ranking.task.constant_accuracy
+    if head.attacked_accuracy.low <= constant:
+        said += (
+            f" Always naming the most frequent class is right on {100 * constant:.0f}, so that this"
+            " is no robustness that can be relied on."
+        )
+    return said
+
+
+def _ladder(ranking: Ranking, e: RankedEvaluation) -> str:
+    head = e.head
+    on_g, on_task = (
+        _of_100(side.estimated_robust_accuracy) for side in (head.on_representation, head.on_task)
+    )
+    return (
+        "Three resolutions of one idea, how far attacks push the features against how far the"
+        f" decision is away. In all directions: {on_g} of 100 images are safe. Only in the"
+        f" directions that this task uses: {on_task}. Class pair by class pair, which settles it:"
+        f" {_of_100(head.attacked_accuracy)}. The first serves any task, the last this head alone."
+    )
+
+
+def _bound(ranking: Ranking, e: RankedEvaluation) -> str:
+    head = e.bound_optimal
+    clean, worst = head.clean_loss.value, head.on_task.estimated_worst_case_loss.value
+    prior = ranking.task.prior_entropy
+    said = (
+        f"Loss bound: {worst:.2f} nats, where {prior:.2f} is knowing only class frequencies."
+        f" {clean:.2f} of it is the head's clean loss and {worst - clean:.2f} what displacement"
+        f" adds. The features move by {100 * e.task_sensitivity.relative:.0f} % of the distance"
+        f" between two images' features, and this head turns that into at most"
+        f" {_growth(head):.2f} nats (Theorem 1: {head.steepness:.3g} nats per unit times"
+        f" {head.on_task.displacement.value:.3g} units)."
+    )
+    if e.vacuous:
+        return said + " The bound is vacuous: it says no more than class frequencies do."
+    largest = "the clean loss" if clean > worst - clean else "displacement"
+    return said + f" The larger part is {largest}."
+
+
+def _growth(head: HeadReport) -> float:
+    return head.steepness * head.on_task.displacement.value
+
+
+def _frontier(ranking: Ranking, e: RankedEvaluation) -> str:
+    points = "; ".join(
+        f"{one.radius_scale:g}: {_of_100(one.clean_accuracy)} clean,"
+        f" {_of_100(one.attacked_accuracy)} under attack"
+        for one in e.frontier
+    )
+    said = [
+        "What would change the verdict. Another head on this backbone, from the usual probe (radius"
+        f" scale 0) to the bound-optimal one (1), of 100 images: {points}. --head picks one."
+    ]
+    said += _doubts(e)
+    return " ".join(said)
+
+
+def _doubts(e: RankedEvaluation) -> Iterator[str]:
+    width = e.head.attacked_accuracy.high - e.head.attacked_accuracy.low
+    yield (
+        f"More test images: {e.head.attacked_accuracy.n} leave"
+        f" {100 * width / 2:.0f} points of doubt either way."
+    )
+    for flag in e.warnings:
+        yield f"With care: {flag.message}."
+
+
+def _kinds(ranking: Ranking, e: RankedEvaluation) -> str:
+    certified = "Nothing here is certified."
+    return (
+        "What these numbers are. Under attack: measured, an upper estimate, as a stronger attack"
+        " may take more. Safe images and loss bound: estimated; they would be proven if attacks"
+        f" found the farthest point. {certified} All of it is about a linear head on the frozen"
+        " backbone, not about fine-tuning the whole network."
+    )
+
+
+def _of_100(share: Estimate) -> str:
+    return f"{100 * share.value:.0f}"
