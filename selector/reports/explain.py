@@ -23,7 +23,7 @@ def explain(ranking: Ranking, model: str) -> str:
     """
     e = _find(ranking, model)
     parts = [_place, _under_attack, _ladder, _bound, _frontier, _kinds]
-    return printable("\n\n".join(f"{part(ranking, e)}" for part in parts)) + "\n"
+    return "\n\n".join(printable(part(ranking, e)) for part in parts) + "\n"
 
 
 def _find(ranking: Ranking, model: str) -> RankedEvaluation:
@@ -65,8 +65,12 @@ def _nearest(ranking: Ranking, e: RankedEvaluation) -> str | None:
     if tier(e) != tier(other):
         return None
     if e.rank == 1:
-        return f"{other.name} is next, with {mine - theirs} images fewer."
-    return f"{other.name}, just above, withstands on {theirs - mine} images more."
+        return f"{other.name} is next, with {_images(mine - theirs)} fewer."
+    return f"{other.name}, just above, withstands on {_images(theirs - mine)} more."
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def _under_attack(ranking: Ranking, e: RankedEvaluation) -> str:
@@ -107,9 +111,9 @@ def _bound(ranking: Ranking, e: RankedEvaluation) -> str:
         f"Loss bound: {worst:.2f} nats, where {prior:.2f} is knowing only class frequencies."
         f" {clean:.2f} of it is the head's clean loss and {worst - clean:.2f} what displacement"
         f" adds. The features move by {100 * e.task_sensitivity.relative:.0f} % of the distance"
-        f" between two images' features, and this head turns that into at most"
-        f" {_growth(head):.2f} nats (Theorem 1: {head.steepness:.3g} nats per unit times"
-        f" {head.on_task.displacement.value:.3g} units)."
+        f" between two images' features. By Theorem 1 alone, the coarsest form, this head could turn"
+        f" that into {_growth(head):.2f} nats: {head.steepness:.3g} per unit times"
+        f" {head.on_task.displacement.value:.3g} units."
     )
     if e.vacuous:
         return said + " The bound is vacuous: it says no more than class frequencies do."
