@@ -111,8 +111,8 @@ def _bound(ranking: Ranking, e: RankedEvaluation) -> str:
         f"Loss bound: {worst:.2f} nats, where {prior:.2f} is knowing only class frequencies."
         f" {clean:.2f} of it is the head's clean loss and {worst - clean:.2f} what displacement"
         f" adds. The features move by {100 * e.task_sensitivity.relative:.0f} % of the distance"
-        f" between two images' features. By Theorem 1 alone, the coarsest form, this head could turn"
-        f" that into {_growth(head):.2f} nats: {head.steepness:.3g} per unit times"
+        f" between two images' features. By Theorem 1 alone, the coarsest form, this head could"
+        f" turn that into {_growth(head):.2f} nats: {head.steepness:.3g} per unit times"
         f" {head.on_task.displacement.value:.3g} units."
     )
     if e.vacuous:
