@@ -7,12 +7,13 @@ from collections.abc import Callable
 from torch import Tensor
 
 from selector import bounds
+from selector.baselines import baselines
 from selector.batches import AT_ONCE, Images
 from selector.choosing import Heads
 from selector.controls import gradient_free
 from selector.devices import full_precision
 from selector.diagnostics import signs
-from selector.fitting import fit
+from selector.fitting import Fitted, fit
 from selector.heads import LinearHead
 from selector.outcomes import Outcomes, joined, outcomes
 from selector.records import Evaluation
@@ -51,8 +52,9 @@ def evaluate(
         )
 
 
-def measure(run: Run, heads: Heads) -> Measured:
+def measure(run: Run, fitted: Fitted) -> Measured:
     """Attack the test images, with the heads of the candidate."""
+    heads = fitted.heads
     with run.watch.stage("features"):
         test = run.clean(run.setting.task.test)
     with run.watch.stage("attack"):
@@ -61,7 +63,9 @@ def measure(run: Run, heads: Heads) -> Measured:
             _attack(run, part, clean, labels, heads)
             for part, (clean, labels, _) in zip(images, test.chunks(AT_ONCE), strict=True)
         ]
-    return Measured(test, joined(found), heads, heads.picked(run.setting.protocol.head))
+    with run.watch.stage("heads"):
+        others = baselines(fitted.train, test, len(run.setting.task.classes))
+    return Measured(test, joined(found), heads, heads.picked(run.setting.protocol.head), others)
 
 
 def _attack(run: Run, images: Images, clean: Tensor, labels: Tensor, heads: Heads) -> Outcomes:

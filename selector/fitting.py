@@ -32,7 +32,15 @@ class _Attacked:
     labels: Tensor
 
 
-def fit(run: Run) -> Heads:
+@dataclass(frozen=True)
+class Fitted:
+    """The heads of a candidate, with the clean features and labels they were fitted on."""
+
+    heads: Heads
+    train: Labelled
+
+
+def fit(run: Run) -> Fitted:
     """The heads of a candidate, from training and validation images.
 
     Of the frontier's heads the one is recommended that keeps most validation images when its class
@@ -61,13 +69,14 @@ def fit(run: Run) -> Heads:
     with run.watch.stage("attack"):
         parts = [_tried(run, part, frontier, projection) for part in attacked]
         tried = [_kept(one, parts) for one in frontier]
-    return Heads(
+    heads = Heads(
         frontier=frontier,
         withstood=tuple(withstood for withstood, _ in tried),
         recommended=frontier[tried.index(max(tried))],
         bound_optimal=bound_optimal.before(projection),
         projection=projection,
     )
+    return Fitted(heads, train)
 
 
 def _attack(run: Run, validation: Labelled, projection: Tensor) -> Iterator[_Attacked]:

@@ -52,6 +52,11 @@ def _single(value: Callable[[Evaluation], float | None]) -> Callable[[Evaluation
     return scores
 
 
+def _lda_accuracy(evaluation: Evaluation) -> float | None:
+    found = evaluation.baselines.lda_accuracy
+    return None if found is None else found.value
+
+
 OBJECTIVES: dict[str, Objective] = {
     "attacked": Objective(
         "attacked",
@@ -79,6 +84,10 @@ OBJECTIVES: dict[str, Objective] = {
         _single(lambda e: -e.task_sensitivity.relative),
     ),
     "clean": Objective("clean", "clean accuracy of the ordinary probe", _each("probe_correct")),
+    "knn": Objective("clean", "clean accuracy of nearest neighbours", _each("knn_correct")),
+    "lda": Objective("clean", "clean accuracy of discriminant analysis", _single(_lda_accuracy)),
+    "log_me": Objective("clean", "LogME", _single(lambda e: e.baselines.log_me)),
+    "h_score": Objective("clean", "regularised H-score", _single(lambda e: e.baselines.h_score)),
     "parameters": Objective(
         "clean", "number of parameters", _single(lambda e: e.provenance.parameters)
     ),

@@ -83,7 +83,7 @@ def screen(
     with full_precision(), as_candidate_errors():
         run = load(prepared, shortened(setting))
         run.backbone.passes.on_pass = on_pass
-        heads = heads or fit(run)
+        heads = heads or fit(run).heads
         withstood = _attack(run, _part(setting, look), heads)
         return Screened(
             name=prepared.name,

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from selector import bounds, intervals
+from selector.baselines import Baselines
 from selector.choosing import ChosenHead, Heads
 from selector.diagnostics import diagnose, flags
 from selector.heads import Labelled, LinearHead
 from selector.outcomes import Estimates, HeadOutcomes, Outcomes
 from selector.protocol import CLIP_IN_LOG_K, RHO
 from selector.records import (
+    BaselineScores,
     EstimatedRobustness,
     Findings,
     FrontierPoint,
@@ -38,12 +40,14 @@ class Measured:
         outcomes: what came of each of them.
         heads: the candidate's.
         picked: the one of them that candidates are ranked by.
+        baselines: what others rank by.
     """
 
     test: Labelled
     outcomes: Outcomes
     heads: Heads
     picked: ChosenHead
+    baselines: Baselines
 
 
 def summarise(measured: Measured, prior_loss: float) -> Findings:
@@ -66,6 +70,7 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
         bound_optimal=bound_optimal,
         frontier=tuple(_point(*one) for one in frontier),
         vacuous=is_vacuous(bound_optimal.validation_loss, prior_loss),
+        baselines=baseline_scores(measured.baselines),
         sensitivity=_sensitivity(found.probe.on_representation.displacement, few),
         task_sensitivity=_sensitivity(
             found.probe.on_task.displacement, few @ heads.projection.float().T
@@ -80,7 +85,20 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
             robust_correct=_as_tuple(found.picked.on_task.robust),
             smooth=_as_tuple(found.picked.on_task.smooth),
             worst_case_loss=_as_tuple(found.bound_optimal.on_task.worst_case_loss),
+            knn_correct=_as_tuple(measured.baselines.knn_correct),
+            lda_correct=_optional(measured.baselines.lda_correct),
         ),
+    )
+
+
+def baseline_scores(found: Baselines) -> BaselineScores:
+    """What others rank by, with intervals where it is a share of test images."""
+    lda = found.lda_correct
+    return BaselineScores(
+        knn_accuracy=intervals.proportion(found.knn_correct),
+        lda_accuracy=None if lda is None else intervals.proportion(lda),
+        log_me=found.log_me,
+        h_score=found.h_score,
     )
 
 
@@ -145,6 +163,10 @@ def is_vacuous(validation_loss: float, prior_loss: float) -> bool:
 def loss_clip(classes: int) -> float:
     """What the loss is clipped at for Theorem 1, in nats."""
     return CLIP_IN_LOG_K * math.log(classes)
+
+
+def _optional(values: Tensor | None) -> tuple[Any, ...] | None:
+    return None if values is None else _as_tuple(values)
 
 
 def _as_tuple(values: Tensor) -> tuple[Any, ...]:

@@ -23,6 +23,7 @@ from selector.records.document import (
     Unsettled,
 )
 from selector.records.measured import (
+    BaselineScores,
     Cost,
     Diagnostics,
     Estimate,
@@ -45,6 +46,7 @@ from selector.records.plan import Plan, PlannedCandidate, PlannedRace
 
 __all__ = [
     "SCHEMA_VERSION",
+    "BaselineScores",
     "Choice",
     "Cost",
     "DeviceRecord",
