@@ -1,7 +1,7 @@
 """Whether the ranking is right: the order of candidates against what AutoAttack leaves of them.
 
 For every backbone, task and threat, selector measures as a user's run does (CPU preset standard);
-then the very head that it recommends is attacked with AutoAttack at full budget (quality/truth.py).
+then the very head that it recommends is attacked with AutoAttack at full budget.
 Reported per task and norm: weighted Kendall tau, tau-b and top-1 regret of selector's objectives
 and of baselines, and how estimates compare with what the attack found.
 
@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from provenance import commit
 from quality import cells, plots, sprites, tables, truth
+from quality.autoattack import ATTACKS, named
 from quality.boards import boards, lines, targets
 from quality.cells import Cell, Found, Terms
 from rich.console import Console
@@ -56,7 +57,8 @@ def main() -> None:
         tasks += [options.data] * bool(options.data) + options.task
         wanted = list(plan(options, tasks))
         files = (*options.known, *[options.truth] * bool(options.truth))
-        terms = Terms(options.images, str(choose_device(options.device)), files)
+        device = str(choose_device(options.device))
+        terms = Terms(options.images, device, options.attack, files)
         found = list(measured(wanted, terms, options))
         found.sort(key=lambda cell: (cell.task, str(cell.threat), cell.seed, cell.backbone))
         checked = list(check(found, terms, options))
@@ -82,7 +84,7 @@ def parse() -> argparse.Namespace:
     add("--data", help="CIFAR-10: a folder of parquet files, or hf:owner/name")
     add("--task", action="append", default=[], help="a further task, as selector rank takes it")
     add("--threats", nargs="+", default=list(THREATS), help="such as linf:1/255")
-    add("--images", type=int, default=100, help="test images of each task")
+    add("--images", type=int, default=64, help="test images of each task")
     add("--seeds", type=int, default=1, help="draws of the tasks, each with its own attack")
     add(
         "--known",
@@ -177,7 +179,7 @@ def head(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "attack": truth.ATTACK,
+        "attack": named(ATTACKS[options.attack]),
         "device": describe_device(choose_device(options.device)).model_dump(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in VERSIONS},

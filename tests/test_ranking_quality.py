@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +24,7 @@ from selector.tasks import load_task
 from selector.threat import ThreatModel
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-PARTS = ("statistics", "truth", "sprites", "boards", "cells", "scores", "tables")
+PARTS = ("autoattack", "statistics", "truth", "sprites", "boards", "cells", "scores", "tables")
 THREAT = ThreatModel("linf", 0.1)
 
 
@@ -130,22 +130,43 @@ class Network(nn.Module):
 
 
 HEAD = LinearHead(normal(4, 4, seed=2), normal(4, seed=3))
+ALL = torch.ones(5, dtype=torch.bool)
 
 
-def some_images() -> tuple[Tensor, Tensor]:
-    """Five in [0.2,0.8] and their labels by HEAD; that of the last is wrong."""
+def a_classifier(quality: Any, head: LinearHead = HEAD) -> tuple[Any, Any]:
+    """A model, and five images in [0.2,0.8] of which it gets the last wrong."""
+    model = quality.autoattack.Composed(Network(), head)
     x = 0.2 + 0.6 * torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(0))
-    labels = HEAD(Network()(x)).argmax(dim=1)
-    labels[-1] = (labels[-1] + 1) % 4
-    return x, labels
+    labels = model.logits(x).argmax(dim=1)
+    labels[-1] = (labels[-1] + 1) % len(head.bias)
+    return model, quality.autoattack.Target(x, labels, THREAT, 0)
+
+
+def stand_in(quality: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
+    """Instead of AutoAttack each part takes the first image that it is given, if it can."""
+    given = []
+
+    def attack(model: Any, target: Any, parts: Sequence[str]) -> Tensor:
+        given.append((len(target.x), tuple(parts)))
+        x = target.x.clone()
+        for place, _ in enumerate(parts):
+            moved = x[place : place + 1].clone().requires_grad_()
+            others = target.labels[place : place + 1]
+            loss = nn.functional.cross_entropy(model(moved), others)
+            (gradient,) = torch.autograd.grad(loss, moved)
+            x[place] = x[place] + 0.1 * gradient[0].sign()
+        return x
+
+    monkeypatch.setattr(quality.autoattack, "_autoattack", attack)
+    return given
 
 
 def test_passes_are_counted_both_ways(quality: Any) -> None:
-    model = quality.truth.Composed(Network(), HEAD)
-    x, _ = some_images()
-    assert model(x).dtype == torch.float32
-    moved = x[:2].clone().requires_grad_()
+    model, target = a_classifier(quality)
+    assert model(target.x).dtype == torch.float32
+    moved = target.x[:2].clone().requires_grad_()
     torch.autograd.grad(model(moved).sum(), moved)
+    model.logits(target.x)
     assert (model.sent_forward, model.sent_backward) == (7, 2)
     assert not model.training
 
@@ -153,46 +174,69 @@ def test_passes_are_counted_both_ways(quality: Any) -> None:
 def test_what_is_wrong_already_is_not_attacked(
     quality: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in for AutoAttack darkens the first of the images that it is given."""
-    x, labels = some_images()
-    given = []
-
-    def darken(model: nn.Module, x: Tensor, labels: Tensor, *rest: Any) -> Tensor:
-        given.append((len(x), rest[-1]))
-        model(x)
-        return torch.cat([x[:1] - 0.1, x[1:]])
-
-    monkeypatch.setattr(quality.truth, "_autoattack", darken)
-    found = quality.truth.attack(Network(), HEAD, x, labels, THREAT, 0)
-    assert given == [(4, 3)]
-    assert (found.forward, found.backward) == (4, 0)
-    still = HEAD(Network()(x[:1] - 0.1)).argmax() == labels[0]
-    assert found.robust.tolist() == [bool(still), True, True, True, False]
+    given = stand_in(quality, monkeypatch)
+    model, target = a_classifier(quality)
+    among = torch.tensor([True, False, True, True, True])
+    found = quality.autoattack.attack(model, target, ("apgd-ce",), among)
+    assert given == [(3, ("apgd-ce",))]
+    assert (found.forward, found.backward) == (1, 1)
+    assert found.clean.tolist() == [True, True, True, True, False]
+    assert found.robust.tolist() == [found.robust[0], False, True, True, False]
+    assert found.rise > 0
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_images_outside_the_threat_are_refused(quality: Any, norm: str) -> None:
-    x, _ = some_images()
-    threat = ThreatModel(norm, 0.1)
+    x = a_classifier(quality)[1].x
+    threat, within = ThreatModel(norm, 0.1), quality.autoattack.require_within
     away = torch.zeros_like(x)
     away[0, 0, 0, 0] = 0.1
-    quality.truth.require_within(threat, x + away, x)
+    within(threat, x + away, x)
     with pytest.raises(RuntimeError, match=r"lies 0\.10"):
-        quality.truth.require_within(threat, x + away * 1.001, x)
+        within(threat, x + away * 1.001, x)
     with pytest.raises(RuntimeError, match=r"1\.05"):
-        high = torch.full_like(x, 0.95)
-        quality.truth.require_within(threat, high + away.clamp(max=0.1), high)
+        within(threat, torch.full_like(x, 0.95) + away, torch.full_like(x, 0.95))
+
+
+def test_a_network_in_another_state_is_refused(quality: Any) -> None:
+    model, _ = a_classifier(quality)
+    quality.autoattack.require_same(model)
+    with pytest.raises(RuntimeError, match="another state"):
+        quality.autoattack.require_same(model.train())
 
 
 def test_three_classes_are_too_few(quality: Any) -> None:
-    head = LinearHead(HEAD.weight[:3], HEAD.bias[:3])
-    x, labels = some_images()
+    model, target = a_classifier(quality, LinearHead(HEAD.weight[:3], HEAD.bias[:3]))
     with pytest.raises(ValueError, match="4 classes"):
-        quality.truth.attack(Network(), head, x, labels % 3, THREAT, 0)
+        quality.autoattack.attack(model, target, ("apgd-ce",), ALL)
+
+
+def test_a_truth_that_was_begun_is_gone_on_with(
+    quality: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = stand_in(quality, monkeypatch)
+    classifier, key = a_classifier(quality), quality.truth.Key("b", "t", "linf 0.1", 0, "")
+    parts = quality.autoattack.ATTACKS
+
+    def settle(name: str, *known: Any) -> Any:
+        return quality.truth.settle(key, ("n", "t"), classifier, parts[name], known)
+
+    begun, reused = settle("apgd")
+    assert not reused
+    assert "apgd-ce + apgd-t" in begun.key.attack
+    whole, reused = settle("standard", begun)
+    assert not reused
+    left = begun.robust.count("1")
+    assert given == [(4, parts["apgd"]), (left, parts["standard"][2:])]
+    assert whole.forward == begun.forward + 2
+    assert whole.attacked_loss > begun.attacked_loss
+    assert settle("standard", begun, whole) == (whole, True)
+    other = replace(begun, head="another")
+    assert settle("standard", other)[0].forward == 4
 
 
 def a_truth(quality: Any, **changes: Any) -> Any:
-    key = quality.truth.Key("b", "t", "linf 1/255", 0)
+    key = quality.truth.Key("b", "t", "linf 1/255", 0, "a")
     return replace(
         quality.truth.Truth(
             key, ("net", "digits"), "h", (1.5, -0.25, 3.0), "101", "100", 0.5, 9, 8, 1.0, "cpu"
@@ -218,10 +262,9 @@ def test_truths_are_kept_and_a_cut_off_line_is_left_out(quality: Any, tmp_path: 
 def test_a_truth_belongs_to_a_head_up_to_rounding(quality: Any) -> None:
     known = a_truth(quality)
     margins = torch.tensor(known.margins)
-    find = quality.truth.find
-    assert find([known], known.key, margins * 1.001) is known
-    assert find([known], known.key, margins * 1.1) is None
-    assert find([known], replace(known.key, seed=1), margins) is None
+    assert known.is_of(known.key, margins * 1.001)
+    assert not known.is_of(known.key, margins * 1.1)
+    assert not known.is_of(replace(known.key, seed=1), margins)
 
 
 # --- tasks and cells -----------------------------------------------------------------------------
@@ -250,7 +293,7 @@ def short(quality: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     overrides = quality.cells.Overrides(restarts=1, steps=2, train_images=100, test_images=20)
     protocol = choose("standard", "cpu", overrides, 0)
     monkeypatch.setattr(quality.cells, "_protocol", lambda images, seed: protocol)
-    monkeypatch.setattr(quality.truth, "_autoattack", lambda model, x, *rest: x.clone())
+    monkeypatch.setattr(quality.autoattack, "_autoattack", lambda model, target, parts: target.x)
     return quality.cells.Cell(
         quality.script.BUILT_IN / "tiny_vit.cifar10", "builtin:digits", THREAT, 0
     )
@@ -269,7 +312,7 @@ def test_a_cell_is_measured_as_selector_does(
         return told[-3:]
 
     monkeypatch.setattr(quality.cells, "evaluate", listen)
-    found = quality.cells.find(cell, quality.cells.Terms(20, "cpu", ()))
+    found = quality.cells.find(cell, quality.cells.Terms(20, "cpu", "standard", ()))
     left_out = {"cost"}
     assert told[0].model_dump(exclude=left_out) == told[1].model_dump(exclude=left_out)
     assert found.scores.keys() == quality.scores.SCORES.keys()
@@ -279,7 +322,8 @@ def test_a_cell_is_measured_as_selector_does(
     assert not found.reused
 
     quality.truth.append(tmp_path / "truth.jsonl", found.truth)
-    again = quality.cells.find(cell, quality.cells.Terms(20, "cpu", (tmp_path / "truth.jsonl",)))
+    known = (tmp_path / "truth.jsonl",)
+    again = quality.cells.find(cell, quality.cells.Terms(20, "cpu", "standard", known))
     assert again.reused
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from quality import truth
+from quality.autoattack import ATTACKS, Composed, Target
 from quality.scores import SCORES, recommended, report
 from quality.truth import Key, Truth
 from selector.candidates import Candidate, Pinned
@@ -55,11 +56,13 @@ class Terms:
     Attributes:
         images: test images of each task.
         device: to compute on.
+        attack: a name of ATTACKS.
         known: files of ground truths that need not be found again.
     """
 
     images: int
     device: str
+    attack: str
     known: tuple[Path, ...]
 
 
@@ -128,8 +131,7 @@ def _find(cell: Cell, terms: Terms) -> Found:
     prepared = prepare(Pinned(Candidate(model=folder)), None, lambda count: None)
     with full_precision(), as_candidate_errors():
         record, measured, run = evaluate(prepared, Setting(task, cell.threat, protocol, device))
-        names = prepared.name, task.name
-        found, reused = _truth(run, measured, _key(cell, prepared, task), names, terms)
+        found, reused = _truth(cell, prepared, run, measured, terms)
     robust = truth.as_flags(found.robust)
     return Found(
         cell=cell,
@@ -178,34 +180,19 @@ def _known(paths: tuple[Path, ...]) -> Sequence[Truth]:
     return [row for path in paths for row in truth.read(path)]
 
 
-def _key(cell: Cell, prepared: Prepared, task: Task) -> Key:
-    files = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(prepared.hashes.items()))
-    backbone = hashlib.sha256(files.encode()).hexdigest()
-    return Key(backbone, task.fingerprint, str(cell.threat), cell.seed)
-
-
 def _truth(
-    run: Run, measured: Measured, key: Key, names: tuple[str, str], terms: Terms
+    cell: Cell, prepared: Prepared, run: Run, measured: Measured, terms: Terms
 ) -> tuple[Truth, bool]:
     """The ground truth of the recommended head, and whether it was known."""
-    task, device, head = run.setting.task, run.setting.device, recommended(measured)
+    files = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(prepared.hashes.items()))
+    backbone = hashlib.sha256(files.encode()).hexdigest()
+    task, device = run.setting.task, run.setting.device
     x = task.test.pixels.to(device, torch.float32) / 255
-    labels = task.test.labels.to(device)
-    margins = truth.margins(run.backbone, head, x, labels)
-    known = truth.find(_known(terms.known), key, margins)
-    if known is not None:
-        return known, True
-    attacked = truth.attack(run.backbone, head, x, labels, run.setting.threat, key.seed)
-    return Truth(
-        key=key,
-        names=names,
-        head=truth.digest(head),
-        margins=tuple(margins.tolist()),
-        clean=truth.as_bits(attacked.clean),
-        robust=truth.as_bits(attacked.robust),
-        attacked_loss=attacked.loss,
-        forward=attacked.forward,
-        backward=attacked.backward,
-        seconds=attacked.seconds,
-        device=device.type,
-    ), False
+    target = Target(x, task.test.labels.to(device), cell.threat, cell.seed)
+    return truth.settle(
+        Key(backbone, task.fingerprint, str(cell.threat), cell.seed, ""),
+        (prepared.name, task.name),
+        (Composed(run.backbone, recommended(measured)), target),
+        ATTACKS[terms.attack],
+        _known(terms.known),
+    )
