@@ -5,7 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 
-.PHONY: rank test check bench install clean
+# Further tasks of `make bench-ranking`: CIFAR-10 (a folder of parquet files, or hf:owner/name), and
+# any that `selector rank --task` takes.
+DATA ?=
+TASKS ?=
+
+.PHONY: rank test check bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -24,6 +29,14 @@ bench: $(BENCH)/.installed
 	$(BENCH)/bin/python benchmarks/attack_quality.py --device cpu -o bench/attack_quality.cpu.json
 	$(BENCH)/bin/python benchmarks/memory.py -o bench/memory.cpu.json
 	$(BENCH)/bin/python benchmarks/racing.py --seeds 1 -o bench/racing.cpu.json
+
+# Ground truths that are known are not found again, but for two, to compare.
+bench-ranking: $(BENCH)/.installed
+	mkdir -p bench
+	$(BENCH)/bin/python benchmarks/ranking_quality.py --zoo benchmarks/zoo \
+		$(if $(DATA),--data $(DATA)) $(foreach task,$(TASKS),--task $(task)) \
+		--known benchmarks/results/ranking_truth.jsonl --truth bench/ranking_truth.jsonl --check 2 \
+		-o bench/ranking_quality.json
 
 install: $(VENV)/.installed
 
