@@ -8,6 +8,7 @@ from selector.advice import choose
 from selector.objectives import OBJECTIVES
 from selector.ranking import rank
 from selector.records import (
+    BaselineScores,
     Cost,
     DeviceRecord,
     Diagnostics,
@@ -110,6 +111,9 @@ def evaluation(
             for scale in (0.0, 0.5, 1.0)
         ),
         vacuous=vacuous,
+        baselines=BaselineScores(
+            knn_accuracy=share(clean), lda_accuracy=share(clean), log_me=0.25, h_score=1.5
+        ),
         sensitivity=Sensitivity(mean=loss(0.7, n), relative=0.1),
         task_sensitivity=Sensitivity(mean=loss(0.3, n), relative=relative),
         diagnostics=diagnostics or sound(),
@@ -124,6 +128,8 @@ def evaluation(
             robust_correct=tuple(robust),
             smooth=tuple(smooth),
             worst_case_loss=losses,
+            knn_correct=tuple(clean),
+            lda_correct=tuple(clean),
         ),
     )
 
@@ -143,6 +149,7 @@ def head(
     theory = EstimatedRobustness(
         estimated_robust_accuracy=share(robust),
         estimated_tolerance=share([0.5] * n),
+        displacement=loss(0.3, n),
         estimated_smooth_accuracy=share(smooth),
         estimated_theorem1_loss=2.5,
         estimated_margin_loss=loss(1.5, n),
@@ -151,6 +158,7 @@ def head(
     return HeadReport(
         l2=0.001,
         radius_scale=radius_scale,
+        steepness=4.0,
         validation_loss=1.0,
         clean_accuracy=share(clean),
         clean_loss=loss(0.5, len(clean)),
