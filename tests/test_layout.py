@@ -304,6 +304,8 @@ def test_records_rest_on_words_alone() -> None:
         "selector.records",
         "selector.records.document",
         "selector.records.measured",
+        "selector.records.base",
+        "selector.records.heads",
         "selector.records.plan",
     }
 

@@ -8,6 +8,7 @@ can withstand. Nothing here is certified.
 
 from __future__ import annotations
 
+from selector.records.base import Estimate, Record
 from selector.records.document import (
     SCHEMA_VERSION,
     Choice,
@@ -22,22 +23,22 @@ from selector.records.document import (
     ThreatRecord,
     Unsettled,
 )
-from selector.records.measured import (
+from selector.records.heads import (
     BaselineScores,
+    EstimatedRobustness,
+    FrontierPoint,
+    HeadReport,
+)
+from selector.records.measured import (
     Cost,
     Diagnostics,
-    Estimate,
-    EstimatedRobustness,
     Evaluation,
     FileRecord,
     Findings,
     Flag,
-    FrontierPoint,
-    HeadReport,
     Outcome,
     PerImage,
     Provenance,
-    Record,
     Screened,
     Sensitivity,
     Skipped,

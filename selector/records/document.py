@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selector.records.measured import Evaluation, Record, Skipped
+from selector.records.base import Record
+from selector.records.measured import Evaluation, Skipped
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
 

@@ -4,29 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from selector.candidates import Pretraining
-
-
-class Record(BaseModel):
-    """Immutable, closed to unknown fields, and free of NaN and infinity."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        json_schema_serialization_defaults_required=True,
-    )
-
-
-class Estimate(Record):
-    """A mean over n images with the 95 % interval of its sampling error alone."""
-
-    value: float
-    low: float
-    high: float
-    n: Annotated[int, Field(ge=1, description="images it was computed on")]
+from selector.records.base import Estimate, Record
+from selector.records.heads import BaselineScores, FrontierPoint, HeadReport
 
 
 class FileRecord(Record):
@@ -54,79 +36,6 @@ class Provenance(Record):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str
-
-
-class EstimatedRobustness(Record):
-    """What the theorems give when fed with the displacement that the attacks attained."""
-
-    displacement: Annotated[Estimate, Field(description="mean attained, in units of features")]
-    estimated_robust_accuracy: Annotated[
-        Estimate, Field(description="correct and displacement below the decision radius: Theorem 2")
-    ]
-    estimated_tolerance: Annotated[
-        Estimate, Field(description="mean of min(1, r/s), 0 where wrong: survived displacement")
-    ]
-    estimated_smooth_accuracy: Annotated[
-        Estimate, Field(description="mean of r/(r+s), 0 where wrong: a smooth count")
-    ]
-    estimated_theorem1_loss: Annotated[
-        float, Field(description="Theorem 1, clipped loss, finite-sample term included")
-    ]
-    estimated_margin_loss: Annotated[Estimate, Field(description="CE + max_j c_j s")]
-    estimated_worst_case_loss: Annotated[
-        Estimate, Field(description="log(1 + sum_j exp(m_j + c_j s))")
-    ]
-
-
-class HeadReport(Record):
-    """One linear head on the test images."""
-
-    l2: Annotated[float, Field(description="regularisation, chosen on validation images")]
-    radius_scale: Annotated[
-        float, Field(description="share of the displacement it was fitted against; 0: ordinary")
-    ]
-    steepness: Annotated[
-        float, Field(description="C1 L(W): nats per unit of displacement in Theorem 1")
-    ]
-    validation_loss: Annotated[
-        float,
-        Field(
-            description="mean estimated worst-case loss on validation images, of the ordinary probe"
-            " the clean loss"
-        ),
-    ]
-    clean_accuracy: Estimate
-    clean_loss: Estimate
-    attacked_accuracy: Estimate
-    attacked_loss: Estimate
-    attacked_tolerance: Annotated[
-        Estimate,
-        Field(
-            description="mean over images of the least margin / attained s_j of its class pairs,"
-            " 1 at most, 0 where wrong: the share of the attacks that the decision survives"
-        ),
-    ]
-    on_representation: Annotated[EstimatedRobustness, Field(description="displacement on g")]
-    on_task: Annotated[EstimatedRobustness, Field(description="displacement on A∘g")]
-
-
-class FrontierPoint(Record):
-    """One head between the ordinary probe and the bound-optimal head, on the test images.
-
-    On these it was not attacked itself: its attacked accuracy is over the points that attacks on
-    other heads and on displacement found, so it flatters more than theirs.
-    """
-
-    radius_scale: float
-    l2: float
-    validation_attacked_accuracy: Annotated[
-        float,
-        Field(description="on validation images, class pairs attacked; the best is recommended"),
-    ]
-    clean_accuracy: Estimate
-    estimated_robust_accuracy: Annotated[Estimate, Field(description="criterion on A∘g")]
-    attacked_accuracy: Estimate
-    estimated_worst_case_loss: Annotated[Estimate, Field(description="on A∘g")]
 
 
 class Sensitivity(Record):
@@ -168,44 +77,6 @@ class Diagnostics(Record):
         float, Field(description="share of images where a random search beat the attack")
     ]
     effective_rank: Annotated[float, Field(description="exp(entropy) of the feature spectrum")]
-
-
-class BaselineScores(Record):
-    """What others rank by: how well clean features tell classes apart, nothing attacked.
-
-    Computed from at most 5,000 training images, the same for every candidate.
-    """
-
-    knn_accuracy: Annotated[
-        Estimate,
-        Field(
-            description="share of test images that at most five nearest training images, by"
-            " cosine, name correctly"
-        ),
-    ]
-    lda_accuracy: Annotated[
-        Estimate | None,
-        Field(
-            description="share of test images that linear discriminant analysis of training"
-            " images names correctly; null where features vary too little within classes, or"
-            " classes have too few images"
-        ),
-    ]
-    log_me: Annotated[
-        float | None,
-        Field(
-            description="LogME of training images: log evidence per image, in nats, of a linear"
-            " model of each class; depends on the unit of the features; null where all are zero"
-        ),
-    ]
-    h_score: Annotated[
-        float | None,
-        Field(
-            description="H-score of training images, Ledoit-Wolf covariance: share of variance"
-            " that is between classes, summed over directions; null where they have no"
-            " covariance to speak of, as when features are constant"
-        ),
-    ]
 
 
 class Cost(Record):

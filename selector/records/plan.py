@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selector.records.measured import Record
+from selector.records.base import Record
 
 
 class PlannedCandidate(Record):
