@@ -78,12 +78,29 @@ class Smoothing:
         # Rounded down, so that what is told is itself within reach.
         most = f"at most {math.floor(1e4 * largest) / 1e4:g}" if largest > 1e-4 else "none"
         draws = self.draws_for(radius)
-        more = "" if draws is None else f"--draws {draws} or more, "
+        more = "" if draws is None else f", or `selector certify --draws {draws}` or more"
         raise UsageError(
-            f"{option} can be {most} with --draws {self.draws} and --alpha {self.alpha:g} at sigma"
+            f"{option} can be {most} with {self.draws} draws, alpha {self.alpha:g} and sigma"
             f" {self.sigma:g}, however robust a backbone is; found {radius:g}.",
-            hint=f"Use {more}a larger --sigma or a smaller radius.",
+            hint=f"Use a smaller radius, a larger --sigma{more}.",
         )
+
+
+@dataclass(frozen=True)
+class Leaders:
+    """Whom to certify after ranking.
+
+    Attributes:
+        count: the first so many.
+        smoothing: how.
+    """
+
+    count: int
+    smoothing: Smoothing
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"--certify must be at least 1, found {self.count}.")
 
 
 def parse_radii(text: str) -> tuple[float, ...]:

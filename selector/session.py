@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,7 +13,8 @@ from rich.console import Console
 
 from selector import __version__, store
 from selector.attacks import ATTACKS
-from selector.candidates import Chosen
+from selector.candidates import Chosen, Pinned
+from selector.certifying import certify_all, planned_certification
 from selector.contest import Contest, Terms
 from selector.devices import choose_device, describe_device, keep_freed_memory
 from selector.errors import UsageError, printable
@@ -24,8 +25,10 @@ from selector.planning import Work, plan
 from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
 from selector.raceplan import plan_race
 from selector.racing import Goal
+from selector.radii import Leaders, Smoothing
 from selector.ranking import OBJECTIVE, choose, rank
 from selector.records import (
+    CertifiedCandidate,
     Evaluation,
     LockRecord,
     Outcome,
@@ -70,6 +73,7 @@ class Request:
     fresh: bool
     goal: Goal
     began: float
+    leaders: Leaders | None = None
 
 
 def run(request: Request, console: Console) -> Ranking:
@@ -91,7 +95,34 @@ def run(request: Request, console: Console) -> Ranking:
 
     with Display(console, len(candidates), planned_passes(setting).forward) as display:
         outcomes = display.follow(in_background(work))
-    return _ranking(outcomes, setting, request, races[0] if races else None)
+    ranking = _ranking(outcomes, setting, request, races[0] if races else None)
+    if request.leaders is None:
+        return ranking
+    first = [one.name for one in ranking.ranking[: request.leaders.count]]
+    pinned = {one.candidate.name: one for one in candidates}
+    smoothed = certify(
+        [pinned[name] for name in first], setting, request.leaders.smoothing, kept, rules, console
+    )
+    return ranking.model_copy(update={"certified": tuple(smoothed)})
+
+
+def certify(
+    candidates: Sequence[Pinned],
+    setting: Setting,
+    smoothing: Smoothing,
+    kept: Kept,
+    rules: FetchRules,
+    console: Console,
+) -> list[CertifiedCandidate | Skipped]:
+    """Certify candidates, with progress on ``console``; in their order."""
+    passes = planned_certification(setting, smoothing)
+
+    def work(emit: Callable[[Event], None]) -> None:
+        certify_all(candidates, setting, smoothing, kept, rules, emit)
+
+    with Display(console, len(candidates), passes, verb="certified") as display:
+        outcomes = display.follow(in_background(work))
+    return [one for one in outcomes if not isinstance(one, Evaluation)]
 
 
 def dry_run(request: Request, console: Console) -> Plan:
@@ -108,6 +139,9 @@ def dry_run(request: Request, console: Console) -> Plan:
         _say(f"{row.name}: {row.reason or 'looked up'}", console)
 
     planned = plan(candidates, work, tell)
+    if request.leaders is not None:
+        passes = planned_certification(work.setting, request.leaders.smoothing)
+        _say(f"--certify comes on top: {passes:,} passes for each that it certifies", console)
     if not request.goal.is_race(len(candidates)):
         return planned
     race = plan_race(planned.candidates, work.setting, request.goal)
@@ -136,7 +170,7 @@ def prepare(request: Request, console: Console) -> Setting:
         seed=request.seed,
         options=request.task_options,
     )
-    _report_images(task, console)
+    report_images(task, console)
     return Setting(task, threat, protocol, device)
 
 
@@ -144,7 +178,8 @@ def _say(text: str, console: Console) -> None:
     console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def _report_images(task: Task, console: Console) -> None:
+def report_images(task: Task, console: Console) -> None:
+    """Say which images are left out, and what else was found."""
     for remark in task.remarks:
         _say(remark, console)
     if task.unreadable:
@@ -161,19 +196,7 @@ def _ranking(
         selector_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
-        task=TaskRecord(
-            name=task.name,
-            source=task.source,
-            classes=task.classes,
-            image_size=task.image_size,
-            train_images=len(task.train),
-            validation_images=len(task.validation),
-            test_images=len(task.test),
-            prior_entropy=prior_entropy(task),
-            unreadable=task.unreadable,
-            fingerprint=task.fingerprint,
-            revision=task.revision,
-        ),
+        task=task_record(task),
         threat=ThreatRecord(norm=threat.norm, eps=threat.eps),
         protocol=ProtocolRecord(
             version=PROTOCOL_VERSION,
@@ -186,8 +209,8 @@ def _ranking(
             seed=protocol.seed,
         ),
         device=describe_device(setting.device),
-        versions={name: version(name) for name in _LIBRARIES},
-        lock=_lock_record(request.chosen),
+        versions=versions(),
+        lock=lock_record(request.chosen),
         objective=OBJECTIVE,
         choice=choose(ranked, str(threat)),
         ranking=ranked,
@@ -196,7 +219,30 @@ def _ranking(
     )
 
 
-def _lock_record(chosen: Chosen) -> LockRecord | None:
+def lock_record(chosen: Chosen) -> LockRecord | None:
+    """Of the lock file that pins candidates, if there is one."""
     if chosen.lock is None:
         return None
     return LockRecord(file=str(chosen.lock), sha256=chosen.lock_sha256, pinned=chosen.pinned)
+
+
+def task_record(task: Task) -> TaskRecord:
+    """Of the images that were used."""
+    return TaskRecord(
+        name=task.name,
+        source=task.source,
+        classes=task.classes,
+        image_size=task.image_size,
+        train_images=len(task.train),
+        validation_images=len(task.validation),
+        test_images=len(task.test),
+        prior_entropy=prior_entropy(task),
+        unreadable=task.unreadable,
+        fingerprint=task.fingerprint,
+        revision=task.revision,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that numbers may depend on."""
+    return {name: version(name) for name in _LIBRARIES}

@@ -1,15 +1,24 @@
 """The documents selector writes: what was measured, how it ranks, what was left out.
 
-Their JSON Schema is published as ``selector/ranking.schema.json``. A field's name says what its
-number promises: ``estimated_*`` rests on an attack's displacement and would be a proven bound only
-if the attack were perfect; ``attacked_*`` is what a head withstood, an upper estimate of what it
-can withstand. Nothing here is certified.
+Their JSON Schemas are published as ``selector/*.schema.json``. A field's name says what its number
+promises: ``estimated_*`` rests on an attack's displacement and would be a proven bound only if the
+attack were perfect; ``attacked_*`` is what a head withstood, an upper estimate of what it can
+withstand; ``certified_*`` is proven, with a confidence that stands beside it.
 """
 
 from __future__ import annotations
 
+from selector.records.certified import (
+    CertificationCost,
+    CertifiedAccuracy,
+    CertifiedCandidate,
+    CertifiedPerImage,
+    Outcome,
+    SmoothingRecord,
+)
 from selector.records.document import (
     SCHEMA_VERSION,
+    Certification,
     Choice,
     DeviceRecord,
     Eliminated,
@@ -32,7 +41,6 @@ from selector.records.measured import (
     Findings,
     Flag,
     HeadReport,
-    Outcome,
     PerImage,
     Provenance,
     Record,
@@ -44,6 +52,11 @@ from selector.records.plan import Plan, PlannedCandidate, PlannedRace
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Certification",
+    "CertificationCost",
+    "CertifiedAccuracy",
+    "CertifiedCandidate",
+    "CertifiedPerImage",
     "Choice",
     "Cost",
     "DeviceRecord",
@@ -71,6 +84,7 @@ __all__ = [
     "Screened",
     "Sensitivity",
     "Skipped",
+    "SmoothingRecord",
     "TaskRecord",
     "ThreatRecord",
     "Unsettled",

@@ -166,6 +166,11 @@ class Cost(Record):
         ),
     ]
 
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.seconds_load + self.seconds_features + self.seconds_attack + self.seconds_heads
+
 
 class Flag(Record):
     """A reason to read a row with care."""
@@ -234,6 +239,3 @@ class Skipped(Record):
     reason: str
     hint: str
     retryable: bool
-
-
-Outcome = Evaluation | Skipped
