@@ -59,7 +59,7 @@ def certify_all(
 
     def certified(candidate: Candidate, fetched: Future[Prepared]) -> Finished:
         prepared = fetched.result()
-        key = _key(candidate, prepared, setting, smoothing)
+        key = certification_key(candidate, prepared, setting, smoothing)
         known = None if kept.fresh else store.get_certified(key)
         if known is not None:
             return Finished(known, reused=True)
@@ -121,6 +121,24 @@ def certify_candidate(
         )
 
 
+def certification_key(
+    candidate: Candidate, prepared: Prepared, setting: Setting, smoothing: Smoothing
+) -> str:
+    """What certificates depend on; anything here that changes means certifying again."""
+    return content_key(
+        {
+            "certified": _VERSION,
+            "candidate": candidate.model_dump(mode="json"),
+            "files": prepared.hashes,
+            "task": setting.task.fingerprint,
+            "smoothing": asdict(smoothing),
+            "seed": setting.protocol.seed,
+            "device": setting.device.type,
+            "versions": {name: version(name) for name in ("selector", "torch", "timm")},
+        }
+    )
+
+
 def planned_certification(setting: Setting, smoothing: Smoothing) -> int:
     """Images that go forward through a backbone to certify it."""
     task = setting.task
@@ -180,19 +198,4 @@ def _cost(run: Run) -> CertificationCost:
         batch_size=run.batch.value,
         peak_process_bytes=process_peak(),
         peak_device_bytes=device_peak(run.setting.device),
-    )
-
-
-def _key(candidate: Candidate, prepared: Prepared, setting: Setting, smoothing: Smoothing) -> str:
-    return content_key(
-        {
-            "certified": _VERSION,
-            "candidate": candidate.model_dump(mode="json"),
-            "files": prepared.hashes,
-            "task": setting.task.fingerprint,
-            "smoothing": asdict(smoothing),
-            "seed": setting.protocol.seed,
-            "device": setting.device.type,
-            "versions": {name: version(name) for name in ("selector", "torch", "timm")},
-        }
     )
