@@ -78,11 +78,11 @@ class Smoothing:
         # Rounded down, so that what is told is itself within reach.
         most = f"at most {math.floor(1e4 * largest) / 1e4:g}" if largest > 1e-4 else "none"
         draws = self.draws_for(radius)
-        more = "" if draws is None else f", or `selector certify --draws {draws}` or more"
+        more = f", a larger --sigma or at least {draws} draws (`selector certify --draws`)"
         raise UsageError(
             f"{option} can be {most} with {self.draws} draws, alpha {self.alpha:g} and sigma"
             f" {self.sigma:g}, however robust a backbone is; found {radius:g}.",
-            hint=f"Use a smaller radius, a larger --sigma{more}.",
+            hint=f"Use a smaller radius{more if draws else ' or a larger --sigma'}.",
         )
 
 

@@ -43,7 +43,7 @@ def test_what_takes_a_million_draws_is_no_way_out(share: float) -> None:
     assert Smoothing(1.0, (share,)).draws_for(share) is None
     with pytest.raises(UsageError) as caught:
         Smoothing(1.0, (share,)).require_reach("--radii")
-    assert caught.value.hint == "Use a smaller radius, a larger --sigma."
+    assert caught.value.hint == "Use a smaller radius or a larger --sigma."
 
 
 def test_a_radius_out_of_reach_is_refused_with_what_can_be_reached() -> None:
@@ -52,7 +52,7 @@ def test_a_radius_out_of_reach_is_refused_with_what_can_be_reached() -> None:
     message, hint = caught.value.message, caught.value.hint
     assert "--radii can be at most 0.6158 with 1000 draws, alpha 0.001 and sigma 0.25" in message
     assert "found 0.7" in message
-    draws = int(hint.partition("--draws ")[2].partition("`")[0])
+    draws = int(hint.partition("at least ")[2].partition(" draws")[0])
     Smoothing(0.25, (0.25, 0.7), draws).require_reach("--radii")
     Smoothing(0.25, (0.25, 0.6158)).require_reach("--radii")
     with pytest.raises(UsageError):

@@ -10,7 +10,15 @@ import typer
 
 from selector.cli import options
 from selector.cli.exits import exit_codes, stderr
-from selector.cli.rank import DEFAULT_SIZE, DEMO_SIZE, DEMO_TASK, choose, exit_code, stdout
+from selector.cli.rank import (
+    DEFAULT_SIZE,
+    DEMO_NOTICE,
+    DEMO_SIZE,
+    DEMO_TASK,
+    choose,
+    exit_code,
+    stdout,
+)
 from selector.norms import parse_eps
 from selector.protocol import Overrides
 from selector.radii import Smoothing, default_radii, parse_radii
@@ -96,6 +104,9 @@ def certify(
         overrides = Overrides(train_images=train_images, test_images=test_images)
         selection = options.selection(only, tag, license, max_params)
         chosen = choose(tuple(model or ()), registry, selection, demo=demo, locked=locked)
+        if demo:
+            notice = DEMO_NOTICE.replace("selector rank", "selector certify")
+            stderr.print(notice, highlight=False, soft_wrap=True)
         default_size = DEMO_SIZE if task is None else DEFAULT_SIZE
         from selector import certification
 
