@@ -88,4 +88,4 @@ def passes_of(cost: Cost) -> int:
 
 def seconds_of(cost: Cost) -> float:
     """All that it took."""
-    return cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
+    return cost.seconds

@@ -12,7 +12,7 @@ Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
 
-def parse_eps(text: str) -> float:
+def parse_eps(text: str, option: str = "--eps") -> float:
     """Read a perturbation size in pixel units of [0,1]; a fraction is accepted.
 
     >>> parse_eps("4/255") == 4 / 255
@@ -31,7 +31,7 @@ def parse_eps(text: str) -> float:
         return float(Fraction(over) / Fraction(under))
     except (ValueError, InvalidOperation, ZeroDivisionError, OverflowError):
         raise UsageError(
-            f"--eps must be a number or a fraction such as 4/255, found {text!r}."
+            f"{option} must be a number or a fraction such as 4/255, found {text!r}."
         ) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +14,8 @@ from rich.console import Console
 from selector import __version__, store
 from selector.advice import choose
 from selector.attacks import ATTACKS
-from selector.candidates import Chosen
+from selector.candidates import Chosen, Pinned
+from selector.certifying import certify_all, planned_certification
 from selector.choosing import HEADS
 from selector.contest import Contest, Terms
 from selector.devices import choose_device, describe_device, keep_freed_memory
@@ -27,8 +28,10 @@ from selector.planning import Work, plan
 from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
 from selector.raceplan import plan_race
 from selector.racing import Goal
+from selector.radii import Leaders, Smoothing
 from selector.ranking import rank
 from selector.records import (
+    CertifiedCandidate,
     Evaluation,
     LockRecord,
     Outcome,
@@ -74,6 +77,7 @@ class Request:
     goal: Goal
     objective: str
     began: float
+    leaders: Leaders | None = None
 
 
 def run(request: Request, console: Console) -> Ranking:
@@ -95,7 +99,34 @@ def run(request: Request, console: Console) -> Ranking:
 
     with Display(console, len(candidates), planned_passes(setting).forward) as display:
         outcomes = display.follow(in_background(work))
-    return _ranking(outcomes, setting, request, races[0] if races else None)
+    ranking = _ranking(outcomes, setting, request, races[0] if races else None)
+    if request.leaders is None:
+        return ranking
+    first = [one.name for one in ranking.ranking[: request.leaders.count]]
+    pinned = {one.candidate.name: one for one in candidates}
+    smoothed = certify(
+        [pinned[name] for name in first], setting, request.leaders.smoothing, kept, rules, console
+    )
+    return ranking.model_copy(update={"certified": tuple(smoothed)})
+
+
+def certify(
+    candidates: Sequence[Pinned],
+    setting: Setting,
+    smoothing: Smoothing,
+    kept: Kept,
+    rules: FetchRules,
+    console: Console,
+) -> list[CertifiedCandidate | Skipped]:
+    """Certify candidates, with progress on ``console``; in their order."""
+    passes = planned_certification(setting, smoothing)
+
+    def work(emit: Callable[[Event], None]) -> None:
+        certify_all(candidates, setting, smoothing, kept, rules, emit)
+
+    with Display(console, len(candidates), passes, verb="certified") as display:
+        outcomes = display.follow(in_background(work))
+    return [one for one in outcomes if not isinstance(one, Evaluation)]
 
 
 def dry_run(request: Request, console: Console) -> Plan:
@@ -112,6 +143,9 @@ def dry_run(request: Request, console: Console) -> Plan:
         _say(f"{row.name}: {row.reason or 'looked up'}", console)
 
     planned = plan(candidates, work, tell)
+    if request.leaders is not None:
+        passes = planned_certification(work.setting, request.leaders.smoothing)
+        _say(f"--certify comes on top: {passes:,} passes for each that it certifies", console)
     if not request.goal.is_race(len(candidates)):
         return planned
     race = plan_race(planned.candidates, work.setting, request.goal)
@@ -147,7 +181,7 @@ def prepare(request: Request, console: Console) -> Setting:
         seed=request.seed,
         options=request.task_options,
     )
-    _report_images(task, console)
+    report_images(task, console)
     return Setting(task, threat, protocol, device)
 
 
@@ -160,7 +194,8 @@ def _say(text: str, console: Console) -> None:
     console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def _report_images(task: Task, console: Console) -> None:
+def report_images(task: Task, console: Console) -> None:
+    """Say which images are left out, and what else was found."""
     for remark in task.remarks:
         _say(remark, console)
     if task.unreadable:
@@ -173,26 +208,13 @@ def _ranking(
 ) -> Ranking:
     measured = [o for o in outcomes if isinstance(o, Evaluation)]
     ranked = rank(measured, seed=request.seed, objective=request.objective)
-    constant = constant_accuracy(setting.task)
     task, threat, protocol = setting.task, setting.threat, setting.protocol
+    described = task_record(task)
     return Ranking(
         selector_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
-        task=TaskRecord(
-            name=task.name,
-            source=task.source,
-            classes=task.classes,
-            image_size=task.image_size,
-            train_images=len(task.train),
-            validation_images=len(task.validation),
-            test_images=len(task.test),
-            prior_entropy=prior_entropy(task),
-            constant_accuracy=constant,
-            unreadable=task.unreadable,
-            fingerprint=task.fingerprint,
-            revision=task.revision,
-        ),
+        task=described,
         threat=ThreatRecord(norm=threat.norm, eps=threat.eps),
         protocol=ProtocolRecord(
             version=PROTOCOL_VERSION,
@@ -206,18 +228,42 @@ def _ranking(
             head=protocol.head,
         ),
         device=describe_device(setting.device),
-        versions={name: version(name) for name in _LIBRARIES},
-        lock=_lock_record(request.chosen),
+        versions=versions(),
+        lock=lock_record(request.chosen),
         objective=request.objective,
         objective_kind=OBJECTIVES[request.objective].kind,
-        choice=choose(ranked, str(threat), constant, request.objective),
+        choice=choose(ranked, str(threat), described.constant_accuracy, request.objective),
         ranking=ranked,
         skipped=tuple(o for o in outcomes if isinstance(o, Skipped)),
         race=race,
     )
 
 
-def _lock_record(chosen: Chosen) -> LockRecord | None:
+def lock_record(chosen: Chosen) -> LockRecord | None:
+    """Of the lock file that pins candidates, if there is one."""
     if chosen.lock is None:
         return None
     return LockRecord(file=str(chosen.lock), sha256=chosen.lock_sha256, pinned=chosen.pinned)
+
+
+def task_record(task: Task) -> TaskRecord:
+    """Of the images that were used."""
+    return TaskRecord(
+        name=task.name,
+        source=task.source,
+        classes=task.classes,
+        image_size=task.image_size,
+        train_images=len(task.train),
+        validation_images=len(task.validation),
+        test_images=len(task.test),
+        prior_entropy=prior_entropy(task),
+        constant_accuracy=constant_accuracy(task),
+        unreadable=task.unreadable,
+        fingerprint=task.fingerprint,
+        revision=task.revision,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that numbers may depend on."""
+    return {name: version(name) for name in _LIBRARIES}

@@ -14,7 +14,7 @@ import platformdirs
 from pydantic import ValidationError
 
 from selector.errors import UsageError
-from selector.records import SCHEMA_VERSION, Evaluation, Record, Screened
+from selector.records import SCHEMA_VERSION, CertifiedCandidate, Evaluation, Record, Screened
 
 _R = TypeVar("_R", bound=Record)
 _log = logging.getLogger(__name__)
@@ -67,6 +67,10 @@ class Store:
         """What a short attack showed, kept under ``key``; None where there is none that fits."""
         return self._read(key, Screened)
 
+    def get_certified(self, key: str) -> CertifiedCandidate | None:
+        """The certificates kept under ``key``; None where there are none that fit."""
+        return self._read(key, CertifiedCandidate)
+
     def _read(self, key: str, form: type[_R]) -> _R | None:
         row = self._connection.execute(
             "SELECT document FROM evaluations WHERE key = ?", (key,)
@@ -79,7 +83,7 @@ class Store:
             # Written by another version of the record; measuring again replaces it.
             return None
 
-    def put(self, key: str, measured: Evaluation | Screened) -> None:
+    def put(self, key: str, measured: Evaluation | Screened | CertifiedCandidate) -> None:
         """Keep a measurement, replacing an older one; a full disk is a warning, not the end."""
         try:
             with self._connection:
@@ -88,7 +92,7 @@ class Store:
                     (key, measured.model_dump_json()),
                 )
         except sqlite3.Error as error:
-            _log.warning("%s is ranked but not kept for later runs: %s", measured.name, error)
+            _log.warning("%s is measured but not kept for later runs: %s", measured.name, error)
 
     def close(self) -> None:
         """Release the file."""

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 
 from selector.advice import choose
 from selector.objectives import OBJECTIVES
+from selector.radii import Smoothing
 from selector.ranking import rank
 from selector.records import (
     BaselineScores,
+    CertificationCost,
+    CertifiedAccuracy,
+    CertifiedCandidate,
+    CertifiedPerImage,
     Cost,
     DeviceRecord,
     Diagnostics,
@@ -25,6 +30,7 @@ from selector.records import (
     Ranking,
     Sensitivity,
     Skipped,
+    SmoothingRecord,
     TaskRecord,
     ThreatRecord,
 )
@@ -229,6 +235,51 @@ def skipped(name: str = "broken", **fields: str | bool) -> Skipped:
         "retryable": False,
     }
     return Skipped.model_validate(given | fields)
+
+
+def certified(
+    name: str = "a",
+    radii: Sequence[float] = (0.5, 0.25, 0.0, 0.5),
+    correct: Sequence[bool] = (True, True, True, False),
+    *,
+    at: Sequence[float] = (0.25, 0.5),
+) -> CertifiedCandidate:
+    """A candidate with a certificate of every image, told at some radii."""
+    right = [radius if is_right else 0.0 for radius, is_right in zip(radii, correct, strict=True)]
+    return CertifiedCandidate(
+        name=name,
+        model=f"local-dir:{name}",
+        provenance=provenance(),
+        smoothing=SmoothingRecord(
+            sigma=0.25,
+            draws=1000,
+            selection_draws=100,
+            training_draws=4,
+            alpha=0.001,
+            largest_radius=Smoothing(0.25, (0.25,)).largest_radius,
+            seed=0,
+        ),
+        l2=0.001,
+        validation_loss=0.5,
+        noisy_accuracy=share([0.9, 0.8, 0.5, 0.2]),
+        smoothed_accuracy=share([radius > 0 for radius in right]),
+        abstained=share([radius == 0 for radius in radii]),
+        certified_accuracy=tuple(
+            CertifiedAccuracy(radius=size, **dict(share([radius >= size for radius in right])))
+            for size in at
+        ),
+        per_image=CertifiedPerImage(radius=tuple(radii), correct=tuple(correct)),
+        cost=CertificationCost(
+            forward_passes=5200,
+            seconds_load=0.5,
+            seconds_features=1.0,
+            seconds_heads=1.5,
+            seconds_votes=7.0,
+            batch_size=32,
+            peak_process_bytes=700_000_000,
+            peak_device_bytes=None,
+        ),
+    )
 
 
 def ranking(

@@ -30,6 +30,7 @@ PURE = (
     "rows",
     "baselines",
     "discriminants",
+    "smoothing",
 )
 OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typer", "safetensors"}
 
@@ -46,7 +47,12 @@ OWNERS = {
     "PIL": {"selector.tasks", "selector.demo"},
     "sqlite3": {"selector.store"},
     "typer": {"selector.cli", "selector.shell"},
-    "rich": {"selector.cli", "selector.session", "selector.reports"},
+    "rich": {
+        "selector.cli",
+        "selector.session",
+        "selector.certification",
+        "selector.reports",
+    },
 }
 
 # What a command that only reads documents may not wait for.
@@ -141,6 +147,7 @@ def modules_after(code: str) -> set[str]:
         "import selector.reports.document, selector.reports.progress",
         "from selector.cli import app; app(['--help'], standalone_mode=False)",
         "from selector.cli import app; app(['rank', '--help'], standalone_mode=False)",
+        "from selector.cli import app; app(['certify', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['discover', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['doctor', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['--version'], standalone_mode=False)",
@@ -151,6 +158,7 @@ def modules_after(code: str) -> set[str]:
         "reports",
         "--help",
         "rank --help",
+        "certify --help",
         "discover --help",
         "doctor --help",
         "--version",
@@ -208,10 +216,20 @@ def test_imports_form_no_circle() -> None:
     ("module", "importers"),
     [
         ("selector.cli", {"selector.cli"}),
-        ("selector.session", {"selector.cli"}),
+        ("selector.session", {"selector.cli", "selector.certification"}),
+        ("selector.certification", {"selector.cli"}),
+        ("selector.certifying", {"selector.session", "selector.certification"}),
+        ("selector.smoothing", {"selector.certifying"}),
         (
             "selector.scheduling",
-            {"selector.session", "selector.contest", "selector.planning", "selector.reports"},
+            {
+                "selector.session",
+                "selector.certification",
+                "selector.certifying",
+                "selector.contest",
+                "selector.planning",
+                "selector.reports",
+            },
         ),
         ("selector.contest", {"selector.session"}),
         ("selector.entrants", {"selector.contest"}),
@@ -237,6 +255,8 @@ def test_imports_form_no_circle() -> None:
             {
                 "selector.scheduling",
                 "selector.session",
+                "selector.certification",
+                "selector.certifying",
                 "selector.contest",
                 "selector.planning",
                 "selector.reports",
@@ -249,6 +269,7 @@ def test_imports_form_no_circle() -> None:
             {
                 "selector.scheduling",
                 "selector.session",
+                "selector.certifying",
                 "selector.contest",
                 "selector.entrants",
                 "selector.screening",
@@ -277,6 +298,8 @@ def test_imports_form_no_circle() -> None:
             {
                 "selector.scheduling",
                 "selector.session",
+                "selector.certification",
+                "selector.certifying",
                 "selector.contest",
                 "selector.planning",
                 "selector.doctor",
@@ -302,6 +325,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.errors",
         "selector.norms",
         "selector.records",
+        "selector.records.certified",
         "selector.records.document",
         "selector.records.measured",
         "selector.records.base",

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from selector import __version__
+from selector.cli.certify import certify
 from selector.cli.discover import discover
 from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
@@ -62,6 +63,7 @@ def _common(
 
 app.command()(rank)
 app.command()(explain)
+app.command()(certify)
 app.command()(lock)
 app.command()(discover)
 app.command()(doctor)

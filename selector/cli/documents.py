@@ -9,15 +9,16 @@ import typer
 
 from selector.shell import Shell, init_script
 
-Document = Literal["ranking", "plan", "registry", "lock"]
+Document = Literal["ranking", "plan", "certification", "registry", "lock"]
 
 
 def schema(
     document: Annotated[
-        Document, typer.Argument(help="ranking, plan (of --dry-run), registry or lock.")
+        Document,
+        typer.Argument(help="ranking, plan (of --dry-run), certification, registry or lock."),
     ] = "ranking",
 ) -> None:
-    """Print the JSON Schema of a document: what rank writes, or what it reads."""
+    """Print the JSON Schema of a document: what rank and certify write, or read."""
     from selector.reports.document import SCHEMAS, json_schema
 
     sys.stdout.write(json_schema(SCHEMAS[document]))

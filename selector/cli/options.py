@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from selector.errors import UsageError
+
 if TYPE_CHECKING:
+    from selector.norms import Norm
     from selector.racing import Goal
+    from selector.radii import Leaders
     from selector.selection import Selection
     from selector.tasks.options import TaskOptions
 
@@ -73,6 +78,19 @@ MaxParams = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Use only what the Hub cache of this machine holds.")
 ]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Measure again what an earlier run has measured.")
+]
+Locked = Annotated[
+    bool, typer.Option("--locked", help="Refuse candidates that the lock file does not have.")
+]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Also load .bin, .pt, .pth and .ckpt files; no code that they hold is run.",
+    ),
+]
 Top = Annotated[
     int | None,
     typer.Option(
@@ -91,6 +109,23 @@ Budget = Annotated[
         help="The best ranking that can be reached in this time, from the start of the command:"
         " 90s, 10m, 2h. What it did not settle is said.",
         metavar="TIME",
+    ),
+]
+
+Sigma = Annotated[
+    str | None,
+    typer.Option(
+        help="Of certificates: standard deviation of the noise, in pixel units of [0,1]; fractions"
+        " are accepted. Default: that of --eps for rank, 0.25 for certify.",
+        metavar="NUMBER",
+    ),
+]
+Certify = Annotated[
+    int | None,
+    typer.Option(
+        help="Also certify the first K of the ranking, smoothed, up to l2 --eps; needs --norm l2."
+        " Takes its time after the ranking, also after a --budget.",
+        metavar="K",
     ),
 ]
 
@@ -114,6 +149,25 @@ def goal(top: int | None, confidence: float, budget: str | None) -> Goal:
     from selector.racing import Goal, parse_budget
 
     return Goal(top, confidence, None if budget is None else parse_budget(budget))
+
+
+def leaders(
+    count: int | None, sigma: str | None, norm: Norm, eps: float, image_size: int
+) -> Leaders | None:
+    """Build what ``--certify`` and ``--sigma`` of rank ask for; None: nothing."""
+    from selector.norms import parse_eps
+    from selector.radii import Leaders, Smoothing, require_l2
+
+    if count is None:
+        if sigma is not None:
+            raise UsageError("--sigma is of certificates, which --certify K asks for.")
+        return None
+    require_l2("--certify", norm, eps, image_size)
+    if not 0 < eps < math.inf:
+        raise UsageError(f"--eps must be a finite number above 0, found {eps:g}.")
+    smoothing = Smoothing(eps if sigma is None else parse_eps(sigma, "--sigma"), (eps,))
+    smoothing.require_reach("--eps")
+    return Leaders(count, smoothing)
 
 
 def task_options(

@@ -26,7 +26,7 @@ from selector.reports import WIDTH
 
 if TYPE_CHECKING:
     from selector.candidates import Chosen
-    from selector.records import Plan, Ranking
+    from selector.records import Plan, Ranking, Skipped
     from selector.selection import Selection
 
 DEMO_TASK, DEMO_SIZE = "builtin:digits", 32
@@ -94,6 +94,8 @@ def rank(
     top: options.Top = None,
     confidence: options.Confidence = 0.95,
     budget: options.Budget = None,
+    certify: options.Certify = None,
+    sigma: options.Sigma = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of draws, splits and random starts.", min=0)] = 0,
     output: Annotated[
@@ -102,20 +104,10 @@ def rank(
     json: Annotated[
         bool, typer.Option("--json", help="Print the ranking as JSON instead of the table.")
     ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Measure again what an earlier run has measured.")
-    ] = False,
+    fresh: options.Fresh = False,
     offline: options.Offline = False,
-    locked: Annotated[
-        bool, typer.Option("--locked", help="Refuse candidates that the lock file does not have.")
-    ] = False,
-    allow_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--allow-pickle",
-            help="Also load .bin, .pt, .pth and .ckpt files; no code that they hold is run.",
-        ),
-    ] = False,
+    locked: options.Locked = False,
+    allow_pickle: options.AllowPickle = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -137,11 +129,13 @@ def rank(
         threat_size = parse_eps(eps if eps is not None else DEFAULT_EPS[norm])
         overrides = Overrides(attack, restarts, steps, train_images, test_images, head)
         goal = options.goal(top, confidence, budget)
+        default_size = DEMO_SIZE if task is None else DEFAULT_SIZE
+        side = default_size if image_size is None else image_size
+        leaders = options.leaders(certify, sigma, norm, threat_size, side)
         selection = options.selection(only, tag, license, max_params)
-        chosen = _choose(tuple(model or ()), registry, selection, demo=demo, locked=locked)
+        chosen = choose(tuple(model or ()), registry, selection, demo=demo, locked=locked)
         if demo:
             stderr.print(DEMO_NOTICE, highlight=False, soft_wrap=True)
-        default_size = DEMO_SIZE if task is None else DEFAULT_SIZE
         from selector import session
 
         request = session.Request(
@@ -153,7 +147,7 @@ def rank(
             allow_pickle=allow_pickle,
             norm=norm,
             eps=threat_size,
-            image_size=default_size if image_size is None else image_size,
+            image_size=side,
             preset=preset,
             overrides=overrides,
             device=device,
@@ -162,6 +156,7 @@ def rank(
             goal=goal,
             objective=objective,
             began=began,
+            leaders=leaders,
         )
         if dry_run:
             raise typer.Exit(_plan(session.dry_run(request, stderr), output, as_json=json))
@@ -169,11 +164,11 @@ def rank(
         if output is not None:
             document.write_atomically(output, document.to_json(ranking))
     _print(ranking, as_json=json)
-    retryable = [skipped.retryable for skipped in ranking.skipped]
-    raise typer.Exit(_exit_code(len(ranking.ranking), retryable))
+    retryable = [skipped.retryable for skipped in (*ranking.skipped, *_uncertified(ranking))]
+    raise typer.Exit(exit_code(len(ranking.ranking), retryable))
 
 
-def _choose(
+def choose(
     models: tuple[str, ...],
     registry: Path | None,
     selection: Selection,
@@ -209,13 +204,19 @@ def _choose(
     return chosen
 
 
+def _uncertified(ranking: Ranking) -> list[Skipped]:
+    from selector.records import Skipped
+
+    return [one for one in ranking.certified or () if isinstance(one, Skipped)]
+
+
 def _print(ranking: Ranking, *, as_json: bool) -> None:
     from selector.reports import document, table
 
     if as_json:
         sys.stdout.write(document.to_json(ranking))
         return
-    table.print_table(ranking, _stdout())
+    table.print_table(ranking, stdout())
 
 
 def _plan(plan: Plan, output: Path | None, *, as_json: bool) -> int:
@@ -228,17 +229,17 @@ def _plan(plan: Plan, output: Path | None, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(to_json(plan))
     else:
-        print_plan(plan, _stdout())
+        print_plan(plan, stdout())
     failed = [one for one in plan.candidates if one.code]
-    return _exit_code(len(plan.candidates) - len(failed), [one.retryable for one in failed])
+    return exit_code(len(plan.candidates) - len(failed), [one.retryable for one in failed])
 
 
-def _stdout() -> Console:
-    # Piped, a table keeps its width instead of shrinking to rich's default of 80.
+def stdout() -> Console:
+    """Where results go; piped, a table keeps its width and does not shrink to rich's 80."""
     return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
 
 
-def _exit_code(good: int, retryable: list[bool]) -> int:
+def exit_code(good: int, retryable: list[bool]) -> int:
     """From the candidates that could be ranked, and whether each other one may be another time."""
     if not good:
         return EXIT_TRY_AGAIN if any(retryable) else EXIT_NONE_RANKED

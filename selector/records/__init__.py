@@ -1,16 +1,25 @@
 """The documents selector writes: what was measured, how it ranks, what was left out.
 
-Their JSON Schema is published as ``selector/ranking.schema.json``. A field's name says what its
-number promises: ``estimated_*`` rests on an attack's displacement and would be a proven bound only
-if the attack were perfect; ``attacked_*`` is what a head withstood, an upper estimate of what it
-can withstand. Nothing here is certified.
+Their JSON Schemas are published as ``selector/*.schema.json``. A field's name says what its number
+promises: ``estimated_*`` rests on an attack's displacement and would be a proven bound only if the
+attack were perfect; ``attacked_*`` is what a head withstood, an upper estimate of what it can
+withstand; ``certified_*`` is proven, with a confidence that stands beside it.
 """
 
 from __future__ import annotations
 
 from selector.records.base import Estimate, Record
+from selector.records.certified import (
+    CertificationCost,
+    CertifiedAccuracy,
+    CertifiedCandidate,
+    CertifiedPerImage,
+    Outcome,
+    SmoothingRecord,
+)
 from selector.records.document import (
     SCHEMA_VERSION,
+    Certification,
     Choice,
     DeviceRecord,
     Eliminated,
@@ -36,7 +45,6 @@ from selector.records.measured import (
     FileRecord,
     Findings,
     Flag,
-    Outcome,
     PerImage,
     Provenance,
     Screened,
@@ -48,6 +56,11 @@ from selector.records.plan import Plan, PlannedCandidate, PlannedRace
 __all__ = [
     "SCHEMA_VERSION",
     "BaselineScores",
+    "Certification",
+    "CertificationCost",
+    "CertifiedAccuracy",
+    "CertifiedCandidate",
+    "CertifiedPerImage",
     "Choice",
     "Cost",
     "DeviceRecord",
@@ -76,6 +89,7 @@ __all__ = [
     "Screened",
     "Sensitivity",
     "Skipped",
+    "SmoothingRecord",
     "TaskRecord",
     "ThreatRecord",
     "Unsettled",

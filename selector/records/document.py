@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selector.records.base import Record
+from selector.records.certified import CertifiedCandidate, SmoothingRecord
 from selector.records.measured import Evaluation, Skipped
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
@@ -182,3 +183,26 @@ class Ranking(Record):
     race: Annotated[
         RaceRecord | None, Field(description="null: every candidate was measured in full")
     ] = None
+    certified: Annotated[
+        tuple[CertifiedCandidate | Skipped, ...] | None,
+        Field(description="the first of the ranking, smoothed: --certify; null: not asked for"),
+    ] = None
+
+
+class Certification(Record):
+    """The result of ``selector certify``."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    selector_version: str
+    created: Annotated[str, Field(description="UTC, ISO 8601")]
+    command: tuple[str, ...]
+    task: TaskRecord
+    smoothing: SmoothingRecord
+    device: DeviceRecord
+    versions: dict[str, str]
+    lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None
+    certified: Annotated[
+        tuple[CertifiedCandidate, ...],
+        Field(description="highest certified accuracy at the first radius first"),
+    ]
+    skipped: tuple[Skipped, ...]

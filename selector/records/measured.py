@@ -108,6 +108,11 @@ class Cost(Record):
         ),
     ]
 
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.seconds_load + self.seconds_features + self.seconds_attack + self.seconds_heads
+
 
 class Flag(Record):
     """A reason to read a row with care."""
@@ -183,6 +188,3 @@ class Skipped(Record):
     reason: str
     hint: str
     retryable: bool
-
-
-Outcome = Evaluation | Skipped

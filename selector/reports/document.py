@@ -1,4 +1,4 @@
-"""The ranking as a JSON document, and its schema."""
+"""The documents as JSON, and their schemas."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
 from selector.errors import UsageError
-from selector.records import Plan, Ranking, Record
+from selector.records import Certification, Plan, Ranking, Record
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "ranking": Ranking,
     "plan": Plan,
+    "certification": Certification,
     "registry": Registry,
     "lock": Lock,
 }

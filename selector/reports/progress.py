@@ -30,10 +30,13 @@ class Display:
         console: on stderr.
         candidates: how many will be measured.
         passes_each: forward passes one of them takes, in images.
+        verb: what is done with them.
     """
 
-    def __init__(self, console: Console, candidates: int, passes_each: int) -> None:
-        self._console = console
+    def __init__(
+        self, console: Console, candidates: int, passes_each: int, verb: str = "measured"
+    ) -> None:
+        self._console, self._verb = console, verb
         self._candidates, self._passes_each = candidates, passes_each
         self._done = 0
         self._progress = Progress(
@@ -113,10 +116,7 @@ class Display:
             what = "kept from an earlier run"
         else:
             cost = outcome.cost
-            seconds = (
-                cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
-            )
-            what = f"measured in {seconds:.1f} s, {cost.forward_passes} images forward"
+            what = f"{self._verb} in {cost.seconds:.1f} s, {cost.forward_passes} images forward"
         self._say(f"{self._done}/{self._candidates} {outcome.name}: {what}")
 
     def _say(self, line: str) -> None:

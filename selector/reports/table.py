@@ -13,8 +13,16 @@ from selector.errors import printable
 from selector.norms import format_threat
 from selector.objectives import OBJECTIVES
 from selector.ranking import tier
-from selector.records import Estimate, RaceRecord, RankedEvaluation, Ranking, Skipped
+from selector.records import (
+    CertifiedCandidate,
+    Estimate,
+    RaceRecord,
+    RankedEvaluation,
+    Ranking,
+    Skipped,
+)
 from selector.reports import WIDTH
+from selector.reports.certificates import certificates
 
 LISTED = 4
 _CONFIDENCE = (
@@ -36,7 +44,7 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     if ranking.race:
         parts += _race(ranking.race)
     if ranking.skipped:
-        parts += [Text("\nNot ranked", style="bold"), *_not_ranked(ranking.skipped)]
+        parts += [Text("\nNot ranked", style="bold"), *not_ranked(ranking.skipped)]
     notes = [(e, flag) for e in ranking.ranking for flag in e.warnings]
     if notes:
         parts.append(Text("\nRead with care", style="bold"))
@@ -45,6 +53,11 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
         parts.append(Text(f"\n{printable(ranking.choice.sentence)}", style="bold"))
     if ranking.race:
         parts.append(Text(printable(ranking.race.sentence), style="bold"))
+    if ranking.certified is not None:
+        parts.append(Text("\nCertified, in the order of the ranking", style="bold"))
+        rows = [one for one in ranking.certified if isinstance(one, CertifiedCandidate)]
+        parts += certificates(rows, width)
+        parts += not_ranked([one for one in ranking.certified if isinstance(one, Skipped)])
     return parts
 
 
@@ -133,8 +146,8 @@ def _race(race: RaceRecord) -> Iterator[Text]:
             yield _line(alike[0].name, f"{alike[0].reason}. {same}")
 
 
-def _not_ranked(skipped: Sequence[Skipped]) -> Iterator[Text]:
-    """A line each, but one for many that have the same reason and the same way out."""
+def not_ranked(skipped: Sequence[Skipped]) -> Iterator[Text]:
+    """Why some have no row, a line each; but one for many that have the same reason and way out."""
     groups: dict[tuple[str, str], list[Skipped]] = {}
     for one in skipped:
         groups.setdefault((one.code, one.hint), []).append(one)

@@ -83,7 +83,8 @@ def draw(examples: list[Example], size: int, seed: int) -> list[Example]:
         raise UsageError(
             f"a part of the task needs an image of each of its {len(groups)} classes, but only"
             f" {size} may be used.",
-            hint="Raise --train-images or --test-images (validation gets half of the latter).",
+            hint="Raise --train-images or --test-images (validation gets half of the latter; for"
+            " certify a quarter of the former).",
         )
     spare = np.array([len(group) - 1 for group in groups])
     exact = spare * (size - len(groups)) / spare.sum()
