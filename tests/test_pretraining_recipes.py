@@ -16,6 +16,7 @@ from conftest import normal
 from torch import Tensor
 from torch.nn import functional
 
+from selector.backbones import load_backbone
 from selector.candidates.registry import read_registry
 from selector.demo.pretrain import CLASSES, SIDE, Architecture, PixelInput, sha256
 
@@ -124,7 +125,9 @@ def test_the_zoo_is_what_its_provenance_says(pretrain: Any) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_a_shipped_backbone_loads(path: Path) -> None:
     model = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
+    backbone = load_backbone(path, torch.device("cpu"))
     with torch.inference_mode():
-        logits = model(normal(2, 3, SIDE, SIDE, seed=1, dtype=torch.float32))
+        logits, features = (f(torch.full((2, 3, SIDE, SIDE), 0.5)) for f in (model, backbone))
     assert logits.shape == (2, CLASSES)
+    assert features.shape == (2, model.num_features)
     assert torch.isfinite(logits).all()
