@@ -17,7 +17,7 @@ import io
 import json
 import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ WEIGHT_DECAY, WARMUP_SHARE = 0.02, 0.2
 TRAIN_STEPS, TEST_STEPS, TEST_IMAGES = 2, 20, 1000
 TEST_THREAT = ThreatModel("linf", 4 / 255)
 RANDOM, ORDINARY, ROBUST_EPS = "random", "cifar10", {f"cifar10_linf_{k}": k for k in (2, 4, 8)}
+Loss = Callable[[Tensor, Tensor, float, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ def load_cifar10(file: Path) -> tuple[Tensor, Tensor]:
 def pgd(
     model: nn.Module, x: Tensor, y: Tensor, threat: ThreatModel, steps: int, seed: int
 ) -> Tensor:
-    """Adversarial images (n,3,h,w) for cross-entropy from a random start; the last iterate."""
+    """Adversarial images (n,3,h,w) for cross-entropy from a random start; the last iterate.
+
+    ``y`` holds labels (n,) or probabilities (n,K); with the latter it ascends the divergence.
+    """
     # 2.5 eps / steps is Madry et al. 2018; with very few steps it would overshoot the ball.
     step_size = min(2.5 / steps, 0.75) * threat.eps
     x_adv = threat.random_start(x, range(seed, seed + len(x)))
@@ -130,7 +134,28 @@ def augmented_batches(images: Tensor, labels: Tensor, seed: int) -> Iterator[tup
 
 
 def train(model: PixelInput, rate: float, eps: int | None, epochs: int, cifar10: Path) -> None:
-    """AdamW with one cycle of the learning rate; on adversarial images where there is an eps."""
+    """On cross-entropy; of adversarial images where there is an eps, in steps of 1/255."""
+
+    def loss(x: Tensor, y: Tensor, share: float, seed: int) -> Tensor:
+        if eps is not None:
+            threat = ThreatModel("linf", share * eps / 255)
+            x = pgd(model.eval(), x, y, threat, TRAIN_STEPS, seed)
+        return functional.cross_entropy(model.train()(x), y)
+
+    fit(model, loss, rate, epochs, cifar10)
+
+
+def fit(model: nn.Module, loss: Loss, rate: float, epochs: int, cifar10: Path) -> None:
+    """AdamW with one cycle of the learning rate, whatever the loss.
+
+    Args:
+        model: whose parameters are trained.
+        loss: of images (n,3,32,32) in [0,1] and labels (n,), the share of the full eps in (0,1]
+            that is due by now, and the batch's seed.
+        rate: the highest learning rate.
+        epochs: passes over the training images.
+        cifar10: the folder with the data.
+    """
     images, labels = load_cifar10(cifar10 / TRAIN_FILE)
     total = epochs * (len(images) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
@@ -139,14 +164,11 @@ def train(model: PixelInput, rate: float, eps: int | None, epochs: int, cifar10:
     for epoch in range(epochs):
         for x, y in augmented_batches(images, labels, SEED + epoch):
             step += 1
-            if eps is not None:
-                # A usual precaution: small nets may not get started under the full eps.
-                ramp = min(1.0, step / (2 * WARMUP_SHARE * total))
-                threat = ThreatModel("linf", ramp * eps / 255)
-                x = pgd(model.eval(), x, y, threat, TRAIN_STEPS, seed=step * BATCH)
-            loss = functional.cross_entropy(model.train()(x), y)
+            # A usual precaution: small nets may not get started under the full eps.
+            share = min(1.0, step / (2 * WARMUP_SHARE * total))
+            value = loss(x, y, share, step * BATCH)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
 
@@ -191,24 +213,31 @@ def build(label: str, tag: str, args: argparse.Namespace) -> dict[str, Any]:
         train(model, shape.learning_rate, eps, args.epochs, args.cifar10)
     save(backbone, shape, tag, folder)
     seconds = round(time.perf_counter() - start)
-
-    model.eval()
-    images, y = (part[:TEST_IMAGES] for part in load_cifar10(args.cifar10 / TEST_FILE))
-    attacked = pgd(model, images / 255, y, TEST_THREAT, TEST_STEPS, SEED)
-    with torch.inference_mode():
-        clean_hits, attacked_hits = (model(x).argmax(dim=1) == y for x in (images / 255, attacked))
     return {
         "architecture": shape.timm_name,
         "parameters": sum(p.numel() for p in backbone.parameters()),
         "train_eps": eps and f"{eps}/255",
-        "source_accuracy": round(clean_hits.float().mean().item(), 3),
-        "source_attacked_accuracy": round(attacked_hits.float().mean().item(), 3),
+        **source_test(model, args.cifar10),
         "train_seconds": seconds,
-        "sha256": _sha256(folder, "config.json", "model.safetensors"),
+        "sha256": sha256(folder, "config.json", "model.safetensors"),
     }
 
 
-def _sha256(folder: Path, *names: str) -> dict[str, str]:
+def source_test(model: nn.Module, cifar10: Path) -> dict[str, float]:
+    """Accuracies in [0,1] on the first test images, as they are and attacked."""
+    model.eval()
+    images, y = (part[:TEST_IMAGES] for part in load_cifar10(cifar10 / TEST_FILE))
+    attacked = pgd(model, images / 255, y, TEST_THREAT, TEST_STEPS, SEED)
+    with torch.inference_mode():
+        clean_hits, attacked_hits = (model(x).argmax(dim=1) == y for x in (images / 255, attacked))
+    return {
+        "source_accuracy": round(clean_hits.float().mean().item(), 3),
+        "source_attacked_accuracy": round(attacked_hits.float().mean().item(), 3),
+    }
+
+
+def sha256(folder: Path, *names: str) -> dict[str, str]:
+    """Of the files of a folder, by name."""
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
@@ -235,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"{parser.prog} --cifar10 DIR --out DIR --epochs {args.epochs}",
         "data": "CIFAR-10 (Krizhevsky 2009) as parquet with JPEG-encoded images",
-        "data_sha256": _sha256(args.cifar10, TRAIN_FILE, TEST_FILE),
+        "data_sha256": sha256(args.cifar10, TRAIN_FILE, TEST_FILE),
         "seed": SEED,
         "epochs": args.epochs,
         "source_test": f"first {TEST_IMAGES} test images, PGD-{TEST_STEPS} at {TEST_THREAT}",
