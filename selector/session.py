@@ -126,9 +126,9 @@ def prepare(request: Request, console: Console) -> Setting:
     """
     threat = ThreatModel(request.norm, request.eps)
     overrides = request.overrides
-    _check_name("--attack", overrides.attack, ATTACKS)
-    _check_name("--head", overrides.head, HEADS)
-    _check_name("--objective", request.objective, OBJECTIVES)
+    check_name("--attack", overrides.attack, ATTACKS)
+    check_name("--head", overrides.head, HEADS)
+    check_name("--objective", request.objective, OBJECTIVES)
     races = request.goal.is_race(len(request.chosen.candidates))
     if races and request.objective != DEFAULT_OBJECTIVE:
         raise UsageError(
@@ -147,11 +147,12 @@ def prepare(request: Request, console: Console) -> Setting:
         seed=request.seed,
         options=request.task_options,
     )
-    _report_images(task, console)
+    report_images(task, console)
     return Setting(task, threat, protocol, device)
 
 
-def _check_name(option: str, found: str, names: Iterable[str]) -> None:
+def check_name(option: str, found: str, names: Iterable[str]) -> None:
+    """Raise UsageError if an option's value is none of those it can have."""
     if found not in names:
         raise UsageError(f"{option} must be one of {', '.join(names)}, found {found!r}.")
 
@@ -160,7 +161,8 @@ def _say(text: str, console: Console) -> None:
     console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def _report_images(task: Task, console: Console) -> None:
+def report_images(task: Task, console: Console) -> None:
+    """Say what was left out of a task, on ``console``."""
     for remark in task.remarks:
         _say(remark, console)
     if task.unreadable:
@@ -206,8 +208,8 @@ def _ranking(
             head=protocol.head,
         ),
         device=describe_device(setting.device),
-        versions={name: version(name) for name in _LIBRARIES},
-        lock=_lock_record(request.chosen),
+        versions=library_versions(),
+        lock=lock_record(request.chosen),
         objective=request.objective,
         objective_kind=OBJECTIVES[request.objective].kind,
         choice=choose(ranked, str(threat), constant, request.objective),
@@ -217,7 +219,13 @@ def _ranking(
     )
 
 
-def _lock_record(chosen: Chosen) -> LockRecord | None:
+def library_versions() -> dict[str, str]:
+    """Of what numbers may depend on."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def lock_record(chosen: Chosen) -> LockRecord | None:
+    """The lock that pinned some candidates, if one did."""
     if chosen.lock is None:
         return None
     return LockRecord(file=str(chosen.lock), sha256=chosen.lock_sha256, pinned=chosen.pinned)

@@ -28,6 +28,9 @@ PURE = (
     "objective",
     "bounds",
     "rows",
+    "regression.bounds",
+    "regression.heads",
+    "regression.pool",
 )
 OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typer", "safetensors"}
 
@@ -43,7 +46,12 @@ OWNERS = {
     "PIL": {"selector.tasks", "selector.demo"},
     "sqlite3": {"selector.store"},
     "typer": {"selector.cli", "selector.shell"},
-    "rich": {"selector.cli", "selector.session", "selector.reports"},
+    "rich": {
+        "selector.cli",
+        "selector.session",
+        "selector.regression.session",
+        "selector.reports",
+    },
 }
 
 # What a command that only reads documents may not wait for.
@@ -136,6 +144,7 @@ def modules_after(code: str) -> set[str]:
     [
         "import selector.records, selector.ranking, selector.reports.table",
         "import selector.reports.document, selector.reports.progress",
+        "import selector.reports.regression, selector.regression.ranking",
         "from selector.cli import app; app(['--help'], standalone_mode=False)",
         "from selector.cli import app; app(['rank', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['discover', '--help'], standalone_mode=False)",
@@ -146,6 +155,7 @@ def modules_after(code: str) -> set[str]:
     ids=[
         "records",
         "reports",
+        "regression",
         "--help",
         "rank --help",
         "discover --help",
@@ -205,10 +215,17 @@ def test_imports_form_no_circle() -> None:
     ("module", "importers"),
     [
         ("selector.cli", {"selector.cli"}),
-        ("selector.session", {"selector.cli"}),
+        ("selector.session", {"selector.cli", "selector.regression.session"}),
+        ("selector.regression", {"selector.cli", "selector.regression", "selector.reports"}),
         (
             "selector.scheduling",
-            {"selector.session", "selector.contest", "selector.planning", "selector.reports"},
+            {
+                "selector.session",
+                "selector.regression.session",
+                "selector.contest",
+                "selector.planning",
+                "selector.reports",
+            },
         ),
         ("selector.contest", {"selector.session"}),
         ("selector.entrants", {"selector.contest"}),
@@ -234,6 +251,7 @@ def test_imports_form_no_circle() -> None:
             {
                 "selector.scheduling",
                 "selector.session",
+                "selector.regression.session",
                 "selector.contest",
                 "selector.planning",
                 "selector.reports",
@@ -274,12 +292,21 @@ def test_imports_form_no_circle() -> None:
             {
                 "selector.scheduling",
                 "selector.session",
+                "selector.regression.session",
                 "selector.contest",
                 "selector.planning",
                 "selector.doctor",
             },
         ),
-        ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
+        (
+            "selector.reports",
+            {
+                "selector.cli",
+                "selector.session",
+                "selector.regression.session",
+                "selector.reports",
+            },
+        ),
     ],
 )
 def test_imports_point_downwards(module: str, importers: set[str]) -> None:
@@ -302,6 +329,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.records.document",
         "selector.records.measured",
         "selector.records.plan",
+        "selector.records.regression",
     }
 
 

@@ -9,12 +9,15 @@ import typer
 
 from selector.shell import Shell, init_script
 
-Document = Literal["ranking", "plan", "registry", "lock"]
+Document = Literal["ranking", "regression", "plan", "registry", "lock"]
 
 
 def schema(
     document: Annotated[
-        Document, typer.Argument(help="ranking, plan (of --dry-run), registry or lock.")
+        Document,
+        typer.Argument(
+            help="ranking, regression (of --target-column), plan (of --dry-run), registry or lock."
+        ),
     ] = "ranking",
 ) -> None:
     """Print the JSON Schema of a document: what rank writes, or what it reads."""

@@ -265,6 +265,3 @@ class Skipped(Record):
     reason: str
     hint: str
     retryable: bool
-
-
-Outcome = Evaluation | Skipped

@@ -41,7 +41,7 @@ def absolute_slope(weight: Tensor) -> float:
     max-norm, C1 = 1 and L_inf = max_k ||W_k||_2, is never smaller than the first.)
     """
     columns = len(weight)
-    by_rows = torch.linalg.vector_norm(weight, dim=1).sum().item() / columns
+    by_rows = float(torch.linalg.vector_norm(weight, dim=1).sum()) / columns
     return min(by_rows, float(torch.linalg.matrix_norm(weight, ord=2)) / math.sqrt(columns))
 
 
@@ -59,7 +59,7 @@ def worst_squared_by_rows(residual: Tensor, weight: Tensor, displacement: Tensor
 def worst_squared_by_spectrum(residual: Tensor, weight: Tensor, displacement: Tensor) -> Tensor:
     """Per image (n,): (||r||_2 + s ||W||_2)^2 / q."""
     length = torch.linalg.vector_norm(residual, dim=1)
-    longest = length + displacement * torch.linalg.matrix_norm(weight, ord=2)
+    longest: Tensor = length + displacement * torch.linalg.matrix_norm(weight, ord=2)
     return longest.square() / len(weight)
 
 
@@ -115,14 +115,14 @@ class Ball:
     def values(self) -> Tensor:
         """The maxima (n,)."""
         growth = self._shares(self.apart).sum(dim=1)
-        still = self._squares.sum(dim=1)
-        moved = self.multiplier[:, 0] * self._reach.square() + still + growth
+        still: Tensor = self._squares.sum(dim=1)
+        moved: Tensor = self.multiplier[:, 0] * self._reach.square() + still + growth
         return torch.where(self._reach > 0, moved, still)
 
     def _best_gap(self, below: Tensor) -> Tensor:
         """t (n,) by bisection, from above: where sum_k m_k c_k^2 / (t + below_k)^2 <= s^2."""
         pull = (self._gains * self._squares).sum(dim=1).sqrt()
-        high = pull / self._reach.clamp_min(torch.finfo(torch.float64).tiny)
+        high: Tensor = pull / self._reach.clamp_min(torch.finfo(torch.float64).tiny)
         low = torch.zeros_like(high)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
@@ -134,7 +134,8 @@ class Ball:
     def _shares(self, apart: Tensor) -> Tensor:
         """m_k c_k^2 / (λ - m_k) (n,q), 0 where nothing is pushed."""
         pushed = self._gains * self._squares
-        return torch.where(pushed > 0, pushed / apart, 0.0)
+        shares: Tensor = torch.where(pushed > 0, pushed / apart, 0.0)
+        return shares
 
 
 def theorem1_error(

@@ -12,11 +12,12 @@ from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
 from selector.errors import UsageError
-from selector.records import Plan, Ranking, Record
+from selector.records import Plan, Ranking, Record, RegressionRanking
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "ranking": Ranking,
     "plan": Plan,
+    "regression": RegressionRanking,
     "registry": Registry,
     "lock": Lock,
 }

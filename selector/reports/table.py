@@ -36,7 +36,7 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     if ranking.race:
         parts += _race(ranking.race)
     if ranking.skipped:
-        parts += [Text("\nNot ranked", style="bold"), *_not_ranked(ranking.skipped)]
+        parts += [Text("\nNot ranked", style="bold"), *not_ranked(ranking.skipped)]
     notes = [(e, flag) for e in ranking.ranking for flag in e.warnings]
     if notes:
         parts.append(Text("\nRead with care", style="bold"))
@@ -133,7 +133,7 @@ def _race(race: RaceRecord) -> Iterator[Text]:
             yield _line(alike[0].name, f"{alike[0].reason}. {same}")
 
 
-def _not_ranked(skipped: Sequence[Skipped]) -> Iterator[Text]:
+def not_ranked(skipped: Sequence[Skipped]) -> Iterator[Text]:
     """A line each, but one for many that have the same reason and the same way out."""
     groups: dict[tuple[str, str], list[Skipped]] = {}
     for one in skipped:

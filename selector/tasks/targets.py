@@ -91,7 +91,14 @@ def assemble_targets(
             )
     if not parts["test"]:
         parts["train"], parts["test"] = split_off(parts["train"], HELD_OUT, seed)
-    return Listing(name, columns, **parts, targets=np.array(values))
+    return Listing(
+        name,
+        columns,
+        parts["train"],
+        parts["validation"],
+        parts["test"],
+        targets=np.array(values),
+    )
 
 
 def split_off(
