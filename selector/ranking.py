@@ -138,12 +138,12 @@ def differ(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether scores (n,) of the same test images differ in the mean, at the 5 % level.
 
     McNemar's exact test for counts, Student's paired test for other scores of images. A single
-    score says nothing of its error: any difference counts.
+    score of many images says nothing of its error: any difference counts.
     """
     if np.array_equal(first, second) or np.allclose(first, second):
         return False
     if len(first) == 1:
-        return True
+        return len(a.per_image.attacked_correct) > 1
     if set(np.unique(np.concatenate([first, second]))) <= {0.0, 1.0}:
         only_first, only_second = int((first > second).sum()), int((second > first).sum())
         return bool(stats.binomtest(only_first, only_first + only_second).pvalue < 1 - _LEVEL)

@@ -106,16 +106,3 @@ def loss_aim(head: LinearHead, labels: Tensor) -> Aim:
         return torch.nn.functional.cross_entropy(head(features), labels[index], reduction="none")
 
     return aim
-
-
-def margin_aim(head: LinearHead, labels: Tensor) -> Aim:
-    """Largest wrong logit minus the right one: positive where the prediction is wrong."""
-    head = head.to(torch.float32)
-
-    def aim(features: Tensor, index: Tensor) -> Tensor:
-        logits = head(features)
-        right = logits.gather(1, labels[index, None])
-        own = torch.nn.functional.one_hot(labels[index], logits.shape[1]).bool()
-        return (logits - right).masked_fill(own, -torch.inf).amax(dim=1)
-
-    return aim

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selector.ranking import choose, rank
+from selector.advice import choose
+from selector.objectives import OBJECTIVES
+from selector.ranking import rank
 from selector.records import (
     Cost,
     DeviceRecord,
@@ -14,6 +16,7 @@ from selector.records import (
     Evaluation,
     FileRecord,
     Flag,
+    FrontierPoint,
     HeadReport,
     PerImage,
     ProtocolRecord,
@@ -36,11 +39,14 @@ def evaluation(
     robust: Sequence[bool] = right(50),
     *,
     clean: Sequence[bool] | None = None,
-    clean_bound_optimal: Sequence[bool] | None = None,
+    clean_head: Sequence[bool] | None = None,
     attacked: Sequence[bool] | None = None,
-    tolerance: Sequence[float] | None = None,
+    tolerance: float = 0.5,
+    smooth: Sequence[float] | None = None,
+    worst_case_loss: Sequence[float] | None = None,
+    relative: float = 0.2,
+    parameters: int = 1000,
     model: str | None = None,
-    validation_loss: float = 1.0,
     vacuous: bool = False,
     flags: Sequence[str] = (),
     messages: Sequence[str] | None = None,
@@ -50,27 +56,32 @@ def evaluation(
 
     Args:
         name: what tables call it.
-        robust: per image, the criterion on A∘g holds.
+        robust: per image, the criterion on A∘g holds for the head.
         clean: per image, the ordinary probe is right; every image if not given.
-        clean_bound_optimal: per image, the bound-optimal head is right; ``clean`` if not given.
-        attacked: per image, the bound-optimal head withstood; ``robust`` if not given.
-        tolerance: per image, of the ordinary probe; as ``robust``, 1 or 0, if not given.
+        clean_head: per image, the head is right; ``clean`` if not given.
+        attacked: per image, the head withstood; ``robust`` if not given.
+        tolerance: share of the attacks that the ordinary probe survives; decides between equals.
+        smooth: per image, r/(r+s) of the head; as ``robust``, 0.75 or 0.25, if not given.
+        worst_case_loss: per image, of the bound-optimal head.
+        relative: displacement on A∘g in units of the distance between features.
+        parameters: of the backbone.
         model: ``local-dir:`` and the name if not given.
-        validation_loss: of the bound-optimal head; decides between equals.
         vacuous: its bound says nothing.
         flags: codes of its warnings.
         messages: one for each code.
         diagnostics: harmless if not given.
     """
-    clean = right(len(robust), len(robust)) if clean is None else clean
-    clean_other = clean if clean_bound_optimal is None else clean_bound_optimal
+    n = len(robust)
+    clean = right(n, n) if clean is None else clean
+    clean_head = clean if clean_head is None else clean_head
     attacked = robust if attacked is None else attacked
-    tolerance = [float(holds) for holds in robust] if tolerance is None else tolerance
+    smooth = [0.75 if holds else 0.25 for holds in robust] if smooth is None else smooth
+    losses = (1.25,) * n if worst_case_loss is None else tuple(worst_case_loss)
     texts = [f"about {code}" for code in flags] if messages is None else messages
     return Evaluation(
         name=name,
         model=f"local-dir:{name}" if model is None else model,
-        provenance=provenance(),
+        provenance=provenance(parameters),
         cost=Cost(
             forward_passes=1000,
             backward_passes=800,
@@ -83,21 +94,36 @@ def evaluation(
             peak_process_bytes=700_000_000,
             peak_device_bytes=None,
         ),
-        probe=head(clean, robust, attacked, validation_loss, tolerance, radius_scale=0.0),
-        bound_optimal=head(clean_other, robust, attacked, validation_loss, radius_scale=1.0),
+        head=head(clean_head, robust, attacked, smooth=smooth, radius_scale=0.5),
+        probe=head(clean, robust, attacked, tolerance, radius_scale=0.0),
+        bound_optimal=head(clean_head, robust, attacked, worst_case_loss=losses),
+        frontier=tuple(
+            FrontierPoint(
+                radius_scale=scale,
+                l2=0.001,
+                validation_attacked_accuracy=0.5,
+                clean_accuracy=share(clean_head if scale else clean),
+                estimated_robust_accuracy=share(robust),
+                attacked_accuracy=share(attacked),
+                estimated_worst_case_loss=loss(1.25, n),
+            )
+            for scale in (0.0, 0.5, 1.0)
+        ),
         vacuous=vacuous,
-        sensitivity=Sensitivity(mean=loss(0.7, len(robust)), relative=0.1),
-        task_sensitivity=Sensitivity(mean=loss(0.3, len(robust)), relative=0.2),
+        sensitivity=Sensitivity(mean=loss(0.7, n), relative=0.1),
+        task_sensitivity=Sensitivity(mean=loss(0.3, n), relative=relative),
         diagnostics=diagnostics or sound(),
         warnings=tuple(
             Flag(code=code, message=text) for code, text in zip(flags, texts, strict=True)
         ),
         per_image=PerImage(
-            clean_correct=tuple(clean),
-            robust_correct=tuple(robust),
+            probe_correct=tuple(clean),
+            clean_correct=tuple(clean_head),
             attacked_correct=tuple(attacked),
-            worst_case_loss=(1.25,) * len(robust),
-            tolerance=tuple(tolerance),
+            attacked_tolerance=tuple(map(float, attacked)),
+            robust_correct=tuple(robust),
+            smooth=tuple(smooth),
+            worst_case_loss=losses,
         ),
     )
 
@@ -106,27 +132,31 @@ def head(
     clean: Sequence[bool],
     robust: Sequence[bool],
     attacked: Sequence[bool],
-    validation_loss: float = 1.0,
-    tolerance: Sequence[float] = (0.5,),
+    tolerance: float = 0.5,
     *,
+    smooth: Sequence[float] = (0.5,),
+    worst_case_loss: Sequence[float] = (1.25,),
     radius_scale: float = 1.0,
 ) -> HeadReport:
     """A head whose accuracies are the shares of the given images."""
+    n = len(robust)
     theory = EstimatedRobustness(
         estimated_robust_accuracy=share(robust),
-        estimated_tolerance=share(tolerance),
+        estimated_tolerance=share([0.5] * n),
+        estimated_smooth_accuracy=share(smooth),
         estimated_theorem1_loss=2.5,
-        estimated_margin_loss=loss(1.5, len(robust)),
-        estimated_worst_case_loss=loss(1.25, len(robust)),
+        estimated_margin_loss=loss(1.5, n),
+        estimated_worst_case_loss=loss(sum(worst_case_loss) / len(worst_case_loss), n),
     )
     return HeadReport(
         l2=0.001,
         radius_scale=radius_scale,
-        validation_loss=validation_loss,
+        validation_loss=1.0,
         clean_accuracy=share(clean),
         clean_loss=loss(0.5, len(clean)),
         attacked_accuracy=share(attacked),
         attacked_loss=loss(0.75, len(attacked)),
+        attacked_tolerance=share([tolerance] * n),
         on_representation=theory,
         on_task=theory,
     )
@@ -160,7 +190,7 @@ def sound() -> Diagnostics:
     )
 
 
-def provenance() -> Provenance:
+def provenance(parameters: int = 1000) -> Provenance:
     """A backbone from a folder."""
     return Provenance(
         source="local",
@@ -171,7 +201,7 @@ def provenance() -> Provenance:
         pretraining=None,
         tags=(),
         architecture="resnet10t",
-        parameters=1000,
+        parameters=parameters,
         input_size=(32, 32),
         feature_dim=48,
         mean=(0.5, 0.5, 0.5),
@@ -196,10 +226,12 @@ def skipped(name: str = "broken", **fields: str | bool) -> Skipped:
 def ranking(
     evaluations: Sequence[Evaluation] = (),
     left_out: Sequence[Skipped] = (),
-    **task: str | tuple[str, ...],
+    *,
+    objective: str = "attacked",
+    **task: str | float | tuple[str, ...],
 ) -> Ranking:
     """The document of a run; ``task`` replaces fields of its task."""
-    ranked = rank(evaluations, seed=0)
+    ranked = rank(evaluations, seed=0, objective=objective)
     described: dict[str, object] = {
         "name": "plates",
         "source": "/data/plates",
@@ -209,14 +241,17 @@ def ranking(
         "validation_images": 50,
         "test_images": 100,
         "prior_entropy": 1.0986,
+        "constant_accuracy": 0.05,
         "unreadable": (),
         "fingerprint": "f" * 64,
     }
+    described |= task
+    record = TaskRecord.model_validate(described)
     return Ranking(
         selector_version="0.1.0",
         created="2026-11-23T08:00:00+00:00",
         command=("selector", "rank"),
-        task=TaskRecord.model_validate(described | task),
+        task=record,
         threat=ThreatRecord(norm="linf", eps=4 / 255),
         protocol=ProtocolRecord(
             version=1,
@@ -227,11 +262,13 @@ def ranking(
             loss_clip=2.2,
             rho=0.05,
             seed=0,
+            head="recommended",
         ),
         device=DeviceRecord(type="cpu", name="x86_64"),
         versions={"torch": "2.15.0"},
-        objective="estimated robust accuracy",
-        choice=choose(ranked, "linf 4/255"),
+        objective=objective,
+        objective_kind=OBJECTIVES[objective].kind,
+        choice=choose(ranked, "linf 4/255", record.constant_accuracy, objective),
         ranking=ranked,
         skipped=tuple(left_out),
     )

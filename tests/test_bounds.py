@@ -22,9 +22,12 @@ from selector.bounds import (
     hoeffding_term,
     lipschitz_constant,
     margin_losses,
+    pair_criterion_holds,
+    pair_tolerances,
     pairwise_distances,
     prior_entropy,
     prior_loss,
+    smooth_robustness,
     theorem1_loss,
     tolerances,
     worst_case_losses,
@@ -390,6 +393,170 @@ def test_the_tolerance_is_whole_where_the_criterion_holds(c: Case):
     holds = criterion_holds(c.logits, c.weight, c.labels, c.s)
     tolerance = tolerances(c.logits, c.weight, c.labels, c.s)
     assert torch.equal(tolerance == 1, holds)
+
+
+# A smooth count in place of the criterion.
+
+
+def smooth(c: Case) -> Tensor:
+    return smooth_robustness(c.logits, c.weight, c.labels, c.s)
+
+
+def test_the_smooth_count_by_hand():
+    weight = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).double()
+    features = torch.tensor([[2.0, 0.0]]).double().expand(6, 2)
+    labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    # The radius is 2: 2/2, 2/3, 2/4, 2/10, and 0 where wrong.
+    s = torch.tensor([0.0, 1.0, 2.0, 8.0, 8.0, 0.0]).double()
+    found = smooth_robustness(features @ weight.T, weight, labels, s)
+    assert found.tolist() == pytest.approx([1, 2 / 3, 0.5, 0.2, 0, 0], abs=1e-12)
+
+
+@given(cases)
+def test_the_smooth_count_is_above_a_half_exactly_where_the_criterion_holds(c: Case):
+    holds = criterion_holds(c.logits, c.weight, c.labels, c.s)
+    found = smooth(c)
+    assert torch.equal(found > 0.5, holds)
+    assert ((found >= 0) & (found <= 1)).all()
+    right = c.logits.argmax(dim=1) == c.labels
+    assert torch.equal(found > 0, right)
+
+
+@given(cases, st.floats(1.01, 10))
+def test_the_smooth_count_falls_with_displacement(c: Case, factor: float):
+    right = c.logits.argmax(dim=1) == c.labels
+    assert (smooth(replace(c, s=c.s * factor + 1e-3)) < smooth(c))[right].all()
+
+
+@given(cases, st.sampled_from([1e-4, 0.1, 7.0, 1e3]), st.integers(0, 2**31))
+def test_the_smooth_count_depends_on_no_unit_and_on_nothing_that_classes_share(
+    c: Case, scale: float, seed: int
+):
+    rescaled = replace(c, features=c.features * scale, weight=c.weight / scale, s=c.s * scale)
+    torch.testing.assert_close(smooth(rescaled), smooth(c), rtol=1e-6, atol=1e-9)
+    shift = 3 * normal(c.weight.shape[1], seed=seed)
+    shifted = replace(c, weight=c.weight + shift, bias=c.bias + 5)
+    torch.testing.assert_close(smooth(shifted), smooth(c), rtol=1e-6, atol=1e-9)
+
+
+def test_the_smooth_count_where_there_is_nothing_to_divide_by():
+    # Equal rows are never told apart by moving: their radius is infinite, or 0 at a tie.
+    weight = torch.tensor([[1.0], [1.0]]).double()
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0]]).double()
+    s = torch.tensor([0.0, 3.0, 3.0, 0.0]).double()
+    found = smooth_robustness(logits, weight, torch.zeros(4).long(), s)
+    assert found.tolist() == [1, 1, 0, 0]
+    assert torch.equal(found > 0.5, criterion_holds(logits, weight, torch.zeros(4).long(), s))
+
+
+# Class pairs.
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Logits (n,K), labels (n,), and by how much each rival can gain on the label (n,K)."""
+
+    logits: Tensor
+    labels: Tensor
+    reach: Tensor
+
+    @property
+    def holds(self) -> Tensor:
+        return pair_criterion_holds(self.logits, self.labels, self.reach)
+
+    @property
+    def tolerances(self) -> Tensor:
+        return pair_tolerances(self.logits, self.labels, self.reach)
+
+
+def pairs(seed: int, classes: int, s: float, whole: bool) -> Pairs:
+    """At random; of whole numbers where margins and reach are to be equal often, and 0."""
+    logits, reach = 3 * normal(8, classes, seed=seed), s * normal(8, classes, seed=seed + 1).abs()
+    labels = torch.where(torch.arange(8) < 6, logits.argmax(dim=1), 0)
+    if whole:
+        logits, reach = logits.round(), reach.round()
+    reach[torch.arange(8), labels] = 0
+    return Pairs(logits, labels, reach)
+
+
+pair_cases = st.builds(
+    pairs,
+    seed=st.integers(0, 2**31),
+    classes=st.integers(2, 6),
+    s=st.sampled_from([0.0, 0.3, 2.0, 30.0]),
+    whole=st.booleans(),
+)
+
+
+@given(pair_cases)
+def test_the_criterion_of_pairs_is_that_every_margin_exceeds_what_its_rival_gains(p: Pairs):
+    for i, y in enumerate(p.labels.tolist()):
+        margins = (p.logits[i, y] - p.logits[i]).tolist()
+        rivals = [j for j in range(p.logits.shape[1]) if j != y]
+        assert p.holds[i] == all(margins[j] > p.reach[i, j] for j in rivals)
+        shares = [
+            min(1.0, margins[j] / p.reach[i, j].item()) if p.reach[i, j] > 0 else 1.0
+            for j in rivals
+        ]
+        wrong = p.logits[i].argmax() != y
+        assert p.tolerances[i].item() == pytest.approx(0 if wrong else max(0, min(shares)))
+
+
+@given(cases, st.integers(0, 2**31))
+def test_the_criterion_of_pairs_holds_wherever_that_of_displacement_does(c: Case, seed: int):
+    most = pairwise_distances(c.weight)[c.labels] * c.s[:, None]
+    # What a pair can be pushed by is at most c_j s, in whichever way features move.
+    reach = most * normal(*most.shape, seed=seed).abs().clamp_max(1)
+    holds = criterion_holds(c.logits, c.weight, c.labels, c.s)
+    finer = pair_criterion_holds(c.logits, c.labels, reach)
+    assert (finer | ~holds).all()
+    share = tolerances(c.logits, c.weight, c.labels, c.s)
+    assert_at_most(share, pair_tolerances(c.logits, c.labels, reach))
+    # At the most that is possible, they are the same.
+    torch.testing.assert_close(pair_tolerances(c.logits, c.labels, most), share)
+
+
+@given(cases, st.integers(0, 2**31))
+def test_a_step_that_pushes_no_pair_beyond_its_margin_changes_no_prediction(c: Case, seed: int):
+    """Necessary and sufficient: reach is exact here for a threat of one step, or none."""
+    steps = c.moved(c.directions(seed))
+    own = c.labels[:, None]
+    for moved in steps.unbind(dim=1)[:20]:
+        gained = (moved - moved.gather(1, own)) - (c.logits - c.logits.gather(1, own))
+        reach = gained.clamp_min(0)
+        stays = (c.logits.argmax(dim=1) == c.labels) & (moved.argmax(dim=1) == c.labels)
+        assert torch.equal(pair_criterion_holds(c.logits, c.labels, reach), stays)
+
+
+@given(pair_cases)
+def test_a_whole_tolerance_of_pairs_is_their_criterion_but_for_ties(p: Pairs):
+    right = p.logits.argmax(dim=1) == p.labels
+    assert ((p.tolerances >= 0) & (p.tolerances <= 1)).all()
+    assert (p.tolerances[~right] == 0).all()
+    assert (p.tolerances[p.holds] == 1).all()
+    margins = p.logits.gather(1, p.labels[:, None]) - p.logits
+    own = torch.nn.functional.one_hot(p.labels, p.logits.shape[1]).bool()
+    tie = ((margins == p.reach) & ~own).any(dim=1)
+    assert torch.equal((p.tolerances == 1) & ~tie, p.holds)
+
+
+@given(cases, st.sampled_from([1e-3, 0.1, 7.0, 1e3]), st.integers(0, 2**31))
+def test_what_pairs_survive_depends_on_no_unit_and_on_nothing_that_classes_share(
+    c: Case, scale: float, seed: int
+):
+    step = c.s[:, None] * normal(*c.features.shape, seed=seed)
+
+    def survived(features: Tensor, step: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        away = weight[None] - weight[c.labels][:, None]
+        reach = torch.einsum("nkd,nd->nk", away, step).clamp_min(0)
+        return pair_tolerances(features @ weight.T + bias, c.labels, reach)
+
+    before = survived(c.features, step, c.weight, c.bias)
+    rescaled = survived(c.features * scale, step * scale, c.weight / scale, c.bias)
+    torch.testing.assert_close(rescaled, before, rtol=1e-6, atol=1e-9)
+    shift = 3 * normal(c.weight.shape[1], seed=seed + 1)
+    shifted = survived(c.features, step, c.weight + shift, c.bias + 5)
+    torch.testing.assert_close(shifted, before, rtol=1e-6, atol=1e-9)
 
 
 # Readability of a bound.

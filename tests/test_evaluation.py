@@ -16,10 +16,10 @@ from selector import batches, evaluation, spool
 from selector.candidates import Candidate, Pinned
 from selector.errors import CandidateError
 from selector.evaluation import evaluate
-from selector.run import Prepared
 from selector.fetching import prepare
 from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
 from selector.records import Evaluation, HeadReport
+from selector.run import Prepared
 from selector.scheduling import measurement_key
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel

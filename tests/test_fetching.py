@@ -18,7 +18,6 @@ from fakehub.server import FakeHub, sha256
 from selector import fetching
 from selector.candidates import Candidate, Checkpoint, LockedFile, Pin, Pinned
 from selector.errors import CandidateError, HubUnavailable
-from selector.run import Prepared
 from selector.fetching import (
     CANDIDATES_AHEAD,
     CONNECTIONS,
@@ -31,6 +30,7 @@ from selector.fetching import (
     look_up,
     prepare,
 )
+from selector.run import Prepared
 
 fake_hub, hub_cache, waits = fixtures.fake_hub, fixtures.hub_cache, fixtures.waits
 

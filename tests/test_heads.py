@@ -9,55 +9,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import normal
+from features import CLASSES, clusters, head_of, mean_worst_case, scale_of, worst_case
 from scipy.optimize import approx_fprime, minimize
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from selector import heads
 from selector.bounds import prior_entropy, worst_case_losses
-from selector.heads import (
-    L2_GRID,
-    RADIUS_SCALES,
-    Labelled,
-    LinearHead,
-    choose_head,
-    choose_probe,
-    fit_head,
-    task_projection,
-)
-
-CLASSES = 3
-
-
-def clusters(
-    images: int = 60, dimensions: int = 4, spread: float = 1.0, seed: int = 0, reach: float = 0.0
-) -> Labelled:
-    """Features around one centre per class, far from the origin and not of unit scale.
-
-    Args:
-        spread: of the features around their centres.
-        reach: mean displacement; images differ.
-    """
-    labels = torch.arange(images) % CLASSES
-    # The centres do not depend on the seed, so that data sets of other seeds are of the same task.
-    centres = 2 * normal(CLASSES, dimensions, seed=100)
-    features = 5 + 3 * (centres[labels] + spread * normal(images, dimensions, seed=seed))
-    displacement = reach * normal(images, seed=seed + 1).abs()
-    return Labelled(features, labels, displacement)
-
-
-def scale_of(data: Labelled) -> float:
-    """Root mean square norm of the centred features."""
-    centred = data.features.numpy() - data.features.numpy().mean(axis=0)
-    return float(np.sqrt((centred**2).sum(axis=1).mean()))
-
-
-def worst_case(weight: np.ndarray, bias: np.ndarray, data: Labelled) -> np.ndarray:
-    """log(1 + sum_{j != y} exp(m_j + s c_j)) per image, by numpy."""
-    logits, labels = data.features.numpy() @ weight.T + bias, data.labels.numpy()
-    margins = logits - np.take_along_axis(logits, labels[:, None], axis=1)
-    c = np.linalg.norm(weight[:, None] - weight[None], axis=2)[labels]
-    return np.logaddexp.reduce(margins + data.displacement.numpy()[:, None] * c, axis=1)
+from selector.heads import Labelled, LinearHead, fit_head, task_projection
 
 
 def objective(weight: np.ndarray, bias: np.ndarray, data: Labelled, l2: float) -> float:
@@ -68,10 +27,6 @@ def objective(weight: np.ndarray, bias: np.ndarray, data: Labelled, l2: float) -
 
 def objective_at(head: LinearHead, data: Labelled, l2: float) -> float:
     return objective(head.weight.numpy(), head.bias.numpy(), data, l2)
-
-
-def mean_worst_case(head: LinearHead, data: Labelled) -> float:
-    return worst_case(head.weight.numpy(), head.bias.numpy(), data).mean()
 
 
 def assert_same_decisions(a: Tensor, b: Tensor, atol: float) -> None:
@@ -311,16 +266,6 @@ def test_in_parts_the_gradient_vanishes_at_the_optimum(at_once: int):
     test_the_gradient_vanishes_at_the_optimum(1.0)
 
 
-def test_in_parts_the_probe_is_chosen_by_the_same_losses(monkeypatch: pytest.MonkeyPatch):
-    fit, validation = clusters(), clusters(45, seed=7)
-    monkeypatch.setattr(heads, "_VALUES_AT_ONCE", {"cpu": 4 * 25})
-    in_parts = choose_probe(fit, validation, CLASSES)
-    monkeypatch.setattr(heads, "_VALUES_AT_ONCE", {"cpu": 10**6})
-    whole = choose_probe(fit, validation, CLASSES)
-    assert in_parts.l2 == whole.l2
-    assert in_parts.validation_loss == pytest.approx(whole.validation_loss, abs=1e-5)
-
-
 def test_awkward_features_may_come_in_parts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(heads, "_VALUES_AT_ONCE", {"cpu": 80})
     for value in (0.0, 0.25, 1e4):
@@ -331,61 +276,7 @@ def test_awkward_features_may_come_in_parts(monkeypatch: pytest.MonkeyPatch):
     test_rescaled_features_give_the_same_logits(1.0, 1e3)
 
 
-# Choosing.
-
-
-@pytest.mark.parametrize(("spread", "l2"), [(0.3, 1e-6), (3.0, 1e-3), (6.0, 1e-2)])
-def test_the_probe_is_the_one_of_the_grid_with_the_smallest_validation_loss(spread, l2: float):
-    fit = clusters(45, 20, spread, reach=1.0)
-    validation = clusters(60, 20, spread, seed=7, reach=1.0)
-    chosen = choose_probe(fit, validation, CLASSES)
-    clean_fit = Labelled.clean(fit.features, fit.labels)
-    clean_validation = Labelled.clean(validation.features, validation.labels)
-    losses = [
-        mean_worst_case(fit_head(clean_fit, CLASSES, each), clean_validation) for each in L2_GRID
-    ]
-    assert chosen.l2 == L2_GRID[int(np.argmin(losses))] == l2
-    assert chosen.validation_loss == pytest.approx(min(losses), abs=1e-3)
-    assert chosen.validation_loss == pytest.approx(
-        mean_worst_case(chosen.head, clean_validation), rel=1e-9
-    )
-    assert chosen.radius_scale == 0
-
-
-def test_the_bound_optimal_head_is_chosen_at_the_full_displacement_of_validation_images():
-    fit, validation = clusters(45, 5, reach=2.0), clusters(45, 5, seed=7, reach=2.0)
-    chosen = choose_head(fit, validation, CLASSES)
-    losses = {
-        (scale, l2): mean_worst_case(
-            fit_head(Labelled(fit.features, fit.labels, fit.displacement * scale), CLASSES, l2),
-            validation,
-        )
-        for scale in RADIUS_SCALES
-        for l2 in L2_GRID
-    }
-    # The grid is fitted along a path, so that nearly equal heads may change places.
-    assert chosen.validation_loss == pytest.approx(min(losses.values()), abs=2e-3)
-    assert losses[chosen.radius_scale, chosen.l2] == pytest.approx(min(losses.values()), abs=2e-3)
-    assert np.quantile(list(losses.values()), 0.5) > min(losses.values()) + 5e-3
-    assert chosen.validation_loss == pytest.approx(
-        mean_worst_case(chosen.head, validation), rel=1e-9
-    )
-
-
-def test_a_fit_against_part_of_the_displacement_can_be_chosen():
-    fit, validation = clusters(45, 5, 2, reach=8.0), clusters(45, 5, 2, seed=7, reach=1.0)
-    chosen = choose_head(fit, validation, CLASSES)
-    assert chosen.radius_scale == 0.5
-    with_all = choose_head(fit, validation, CLASSES, radius_scales=(1.0,))
-    assert with_all.radius_scale == 1
-    assert with_all.validation_loss > chosen.validation_loss + 0.05
-
-
 # Heads and projections.
-
-
-def head_of(classes: int, dimensions: int, seed: int = 0) -> LinearHead:
-    return LinearHead(normal(classes, dimensions, seed=seed), normal(classes, seed=seed + 1))
 
 
 def test_a_head_is_w_z_plus_b():

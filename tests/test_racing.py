@@ -35,7 +35,6 @@ from selector.contest import Contest, Terms
 from selector.entrants import passes_of
 from selector.errors import CandidateError, UsageError
 from selector.evaluation import evaluate
-from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.fetching import FetchRules, prepare
 from selector.protocol import Protocol, Sizes
 from selector.raceplan import plan_race
@@ -52,6 +51,7 @@ from selector.records import (
 from selector.reports.document import json_schema, to_json
 from selector.reports.plan import print_plan
 from selector.reports.table import print_table
+from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.scheduling import Event, Finished, Kept, Looked
 from selector.screening import Look, fit_passes, look_passes, places, screen, shortened
 from selector.tasks import Task, load_task

@@ -1,11 +1,10 @@
-"""The order of candidates, how sure it is, and what is advised."""
+"""The order of candidates, and how sure it is."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,29 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from selector.ranking import choose, rank, told_apart
-from selector.records import Choice, Evaluation, RankedEvaluation
+from selector.objectives import OBJECTIVES
+from selector.ranking import rank, told_apart
+from selector.records import Evaluation, RankedEvaluation
 
 IMAGES = 12
-THREAT = "linf 4/255"
 MASKED = ("masked_gradients",)
 
 outcomes = st.lists(st.booleans(), min_size=IMAGES, max_size=IMAGES)
-fields = st.tuples(outcomes, st.sampled_from([0.5, 1.0, 2.0]), st.booleans(), st.booleans())
+fields = st.tuples(outcomes, st.sampled_from([0.1, 0.5, 0.9]), st.booleans())
 fields_of_many = st.lists(fields, min_size=1, max_size=6)
 
 
-def build(many: Sequence[tuple[list[bool], float, bool, bool]]) -> list[Evaluation]:
+def build(many: Sequence[tuple[list[bool], float, bool]]) -> list[Evaluation]:
     """Evaluations from what hypothesis drew, named by their place."""
     return [
-        evaluation(
-            f"c{place}",
-            robust,
-            validation_loss=loss,
-            vacuous=vacuous,
-            flags=MASKED if masked else (),
-        )
-        for place, (robust, loss, vacuous, masked) in enumerate(many)
+        evaluation(f"c{place}", right, tolerance=tolerance, flags=MASKED if masked else ())
+        for place, (right, tolerance, masked) in enumerate(many)
     ]
 
 
@@ -57,39 +50,50 @@ def differing(only_first: int, only_second: int, images: int = 100) -> tuple[Eva
     )
 
 
-def chosen(*evaluations: Evaluation) -> Choice:
-    choice = choose(rank(evaluations, seed=0), THREAT)
-    assert choice is not None
-    return choice
-
-
 def test_nothing_to_rank() -> None:
     assert rank([], seed=0) == ()
-    assert choose([], THREAT) is None
 
 
-def test_more_robust_ranks_first() -> None:
+def test_who_withstands_more_ranks_first() -> None:
     ranked = rank(
-        [evaluation(n, right(k)) for n, k in zip("abc", (20, 70, 40), strict=True)], seed=0
+        [
+            evaluation(n, right(30), attacked=right(k))
+            for n, k in zip("abc", (20, 70, 40), strict=True)
+        ],
+        seed=0,
     )
     assert names(ranked) == ["b", "c", "a"]
     assert [e.rank for e in ranked] == [1, 2, 3]
+    assert [e.score for e in ranked] == pytest.approx([0.7, 0.4, 0.2])
 
 
-def test_equals_are_ordered_by_the_validated_loss() -> None:
-    ranked = rank(
-        [evaluation("a", validation_loss=2.0), evaluation("b", validation_loss=1.0)], seed=0
-    )
+def test_of_equals_the_one_is_better_whose_usual_probe_survives_more_of_the_attacks() -> None:
+    ranked = rank([evaluation("a", tolerance=0.2), evaluation("b", tolerance=0.3)], seed=0)
     assert names(ranked) == ["b", "a"]
 
 
-def test_the_validated_loss_decides_between_equals_only() -> None:
-    first = evaluation("a", right(51), validation_loss=2.0)
-    second = evaluation("b", right(50), validation_loss=1.0)
+def test_tolerance_decides_where_no_head_withstands_anything() -> None:
+    many = [
+        evaluation(n, right(0), tolerance=t / 10) for n, t in zip("abc", (2, 4, 3), strict=True)
+    ]
+    ranked = rank(many, seed=0)
+    assert names(ranked) == ["b", "c", "a"]
+    # It decides the order and says nothing of how sure that is: all of them withstand nothing.
+    assert {e.group for e in ranked} == {1}
+    assert {e.score for e in ranked} == {0.0}
+
+
+def test_tolerance_decides_between_equals_only() -> None:
+    first = evaluation("a", right(51), tolerance=0.0)
+    second = evaluation("b", right(50), tolerance=1.0)
     assert names(rank([second, first], seed=0)) == ["a", "b"]
 
 
-def test_vacuous_rank_below_all_others_and_masked_last() -> None:
+def test_the_model_decides_between_those_that_are_equal_in_everything() -> None:
+    assert names(rank([evaluation("b"), evaluation("a")], seed=0)) == ["a", "b"]
+
+
+def test_masked_rank_last_and_a_vacuous_bound_costs_nothing() -> None:
     ranked = rank(
         [
             evaluation("masked", right(100), flags=MASKED),
@@ -99,69 +103,48 @@ def test_vacuous_rank_below_all_others_and_masked_last() -> None:
         ],
         seed=0,
     )
-    assert names(ranked) == ["sound", "vacuous", "masked", "masked and vacuous"]
+    assert names(ranked) == ["vacuous", "sound", "masked", "masked and vacuous"]
     assert [e.group for e in ranked] == [1, 2, 3, 3]
     assert [e.rank_interval for e in ranked[:2]] == [(1, 1), (2, 2)]
 
 
-@pytest.mark.parametrize("below", [{"vacuous": True}, {"flags": MASKED}], ids=["vacuous", "masked"])
-def test_where_no_bound_counts_the_usual_probes_tolerance_does(below: dict[str, Any]) -> None:
-    ranked = rank(
-        [
-            evaluation("a", right(90), tolerance=[0.2] * 100, **below),
-            evaluation("b", right(10), tolerance=[0.4, 0.5] * 50, **below),
-            evaluation("c", right(50), tolerance=[0.1, 0.2] * 50, **below),
-        ],
-        seed=0,
-    )
-    assert names(ranked) == ["b", "a", "c"]
-    assert [e.rank_interval for e in ranked] == [(1, 1), (2, 2), (3, 3)]
-    assert [e.group for e in ranked] == [1, 2, 3]
+def smooth(name: str, scores: Sequence[float]) -> Evaluation:
+    """A candidate with a score of each image that is no count."""
+    return evaluation(name, right(0, len(scores)), smooth=scores)
 
 
-def test_tolerance_says_nothing_about_sound_candidates() -> None:
-    ranked = rank(
-        [
-            evaluation("a", right(60), tolerance=[0.0] * 100),
-            evaluation("b", right(50), tolerance=[1.0] * 100),
-        ],
-        seed=0,
-    )
-    assert names(ranked) == ["a", "b"]
-
-
-def test_tolerances_are_told_apart_by_students_paired_test() -> None:
+def test_scores_that_are_no_counts_are_told_apart_by_students_paired_test() -> None:
     draw = np.random.default_rng(0)
-    first = draw.random(100) * 0.9
+    first, by = draw.random(100) * 0.9, OBJECTIVES["smooth"]
+    found = set()
     for shift, noise in ((0.01, 0.01), (0.01, 0.2), (0.1, 0.2)):
         second = np.clip(first + shift + noise * draw.normal(size=100), 0, 1)
-        a = evaluation("a", vacuous=True, tolerance=first.tolist())
-        b = evaluation("b", vacuous=True, tolerance=second.tolist())
+        a, b = smooth("a", first.tolist()), smooth("b", second.tolist())
         difference = second - first
         t = difference.mean() / (difference.std(ddof=1) / 10)
-        assert told_apart(a, b) == told_apart(b, a) == bool(abs(t) > stats.t.ppf(0.975, 99))
+        apart = bool(abs(t) > stats.t.ppf(0.975, 99))
+        assert told_apart(a, b, by) == told_apart(b, a, by) == apart
+        found.add(apart)
+    assert found == {True, False}
 
 
-def test_tolerances_that_differ_by_the_same_on_every_image_are_told_apart() -> None:
+def test_scores_that_differ_by_the_same_on_every_image_are_told_apart() -> None:
     # Without variance there is nothing to divide by.
-    a = evaluation("a", vacuous=True, tolerance=[1.0] * 100)
-    b = evaluation("b", vacuous=True, tolerance=[0.0] * 100)
-    assert told_apart(a, b)
+    a, b = smooth("a", [0.75] * 100), smooth("b", [0.25] * 100)
+    assert told_apart(a, b, OBJECTIVES["smooth"])
 
 
-def test_a_single_image_tells_nothing_apart() -> None:
-    a = evaluation("a", [True], vacuous=True, tolerance=[1.0])
-    b = evaluation("b", [True], vacuous=True, tolerance=[0.5])
-    assert not told_apart(a, b)
-    assert [e.group for e in rank([a, b], seed=0)] == [1, 1]
+@pytest.mark.parametrize("objective", ["attacked", "smooth"])
+def test_a_single_image_tells_nothing_apart(objective: str) -> None:
+    a, b = evaluation("a", [True]), evaluation("b", [False])
+    assert not told_apart(a, b, OBJECTIVES[objective])
+    assert [e.group for e in rank([a, b], seed=0, objective=objective)] == [1, 1]
 
 
-def test_candidates_of_the_same_tolerances_keep_their_order() -> None:
-    tolerance = np.random.default_rng(0).random(101).tolist()
-    ranked = rank(
-        [evaluation(f"c{i}", right(50, 101), vacuous=True, tolerance=tolerance) for i in range(13)],
-        seed=0,
-    )
+def test_candidates_of_the_same_scores_keep_their_order() -> None:
+    scores = np.random.default_rng(0).random(101).tolist()
+    ranked = rank([smooth(f"c{i:02}", scores) for i in range(13)], seed=0, objective="smooth")
+    assert names(ranked) == [f"c{i:02}" for i in range(13)]
     assert [e.rank_interval for e in ranked] == [(i, i) for i in range(1, 14)]
     assert {e.group for e in ranked} == {1}
 
@@ -175,26 +158,21 @@ def test_ranked_rows_keep_everything_that_was_measured() -> None:
 
 @given(fields_of_many)
 def test_ranks_are_a_permutation_and_follow_the_objective(
-    many: list[tuple[list[bool], float, bool, bool]],
+    many: list[tuple[list[bool], float, bool]],
 ) -> None:
     evaluations = build(many)
     ranked = rank(evaluations, seed=0)
     assert [e.rank for e in ranked] == list(range(1, len(many) + 1))
     assert sorted(names(ranked)) == sorted(names(evaluations))
     keys = [
-        (
-            bool(e.warnings),
-            e.vacuous and not e.warnings,
-            -e.bound_optimal.on_task.estimated_robust_accuracy.value,
-            e.bound_optimal.validation_loss,
-        )
+        (bool(e.warnings), -e.head.attacked_accuracy.value, -e.probe.attacked_tolerance.value)
         for e in ranked
     ]
     assert keys == sorted(keys)
 
 
 @given(fields_of_many)
-def test_rank_intervals_contain_the_rank(many: list[tuple[list[bool], float, bool, bool]]) -> None:
+def test_rank_intervals_contain_the_rank(many: list[tuple[list[bool], float, bool]]) -> None:
     for e in rank(build(many), seed=0):
         low, high = e.rank_interval
         assert 1 <= low <= e.rank <= high <= len(many)
@@ -214,7 +192,7 @@ def test_rank_intervals_of_many_equals_contain_the_rank() -> None:
 
 @given(fields_of_many, st.randoms(use_true_random=False))
 def test_the_order_of_the_input_does_not_matter(
-    many: list[tuple[list[bool], float, bool, bool]], random: Random
+    many: list[tuple[list[bool], float, bool]], random: Random
 ) -> None:
     evaluations = build(many)
     shuffled = list(evaluations)
@@ -224,10 +202,10 @@ def test_the_order_of_the_input_does_not_matter(
 
 @given(fields_of_many)
 def test_a_worse_candidate_does_not_change_the_order_of_others(
-    many: list[tuple[list[bool], float, bool, bool]],
+    many: list[tuple[list[bool], float, bool]],
 ) -> None:
     evaluations = build(many)
-    worst = evaluation("worst", right(0, IMAGES), validation_loss=9.0, flags=MASKED)
+    worst = evaluation("worst", right(0, IMAGES), tolerance=0.0, flags=MASKED)
     before, after = rank(evaluations, seed=0), rank([worst, *evaluations], seed=0)
     assert names(after) == [*names(before), "worst"]
     assert [e.rank_interval for e in after[:-1]] == [e.rank_interval for e in before]
@@ -273,10 +251,8 @@ def test_rank_intervals_leave_out_what_is_rare(
 
 
 def test_candidates_that_are_right_on_the_same_images_keep_their_order() -> None:
-    # Nothing differs in any resample, so the validated loss decides in all of them.
-    ranked = rank(
-        [evaluation("a", validation_loss=2.0), evaluation("b", validation_loss=1.0)], seed=0
-    )
+    # Nothing differs in any resample, so what decides between equals does in all of them.
+    ranked = rank([evaluation("a", tolerance=0.2), evaluation("b", tolerance=0.3)], seed=0)
     assert [e.rank_interval for e in ranked] == [(1, 1), (2, 2)]
     assert [e.group for e in ranked] == [1, 1]
 
@@ -332,108 +308,6 @@ def test_a_group_is_not_told_apart_from_its_first() -> None:
 def test_different_images_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="same test images"):
         rank([evaluation("a", right(5, 10)), evaluation("b", right(5, 11))], seed=0)
-
-
-def test_the_choice_is_the_first() -> None:
-    choice = chosen(
-        evaluation(
-            "robust",
-            right(60),
-            clean=right(80),
-            clean_bound_optimal=right(75),
-            attacked=right(70),
-        ),
-        evaluation(
-            "clean",
-            right(40),
-            clean=right(95),
-            clean_bound_optimal=right(60),
-            attacked=right(65),
-        ),
-    )
-    assert choice.name == "robust"
-    assert choice.estimated_robust_accuracy == pytest.approx(0.60)
-    assert choice.attacked_accuracy == pytest.approx(0.70)
-    assert choice.clean_accuracy == pytest.approx(0.75)
-    # Clean accuracies are compared between ordinary probes, by which one would have chosen.
-    assert choice.clean_accuracy_gained == pytest.approx(0.15)
-
-
-def test_what_choosing_by_clean_accuracy_costs() -> None:
-    choice = chosen(
-        evaluation("robust", right(60), clean=right(80), attacked=right(70)),
-        evaluation("between", right(50), clean=right(90), attacked=right(69)),
-        evaluation("clean", right(40), clean=right(95), attacked=right(65)),
-    )
-    assert choice.by_clean_accuracy == "clean"
-    assert choice.clean_accuracy_gained == pytest.approx(0.15)
-    assert choice.estimated_robust_accuracy_lost == pytest.approx(0.20)
-    assert choice.attacked_accuracy_lost == pytest.approx(0.05)
-    assert choice.sentence == (
-        "Choose robust: of 100 test images an estimated 60 stay right at linf 4/255"
-        " (70 withstood the attacks). Choosing among these by clean accuracy would have taken"
-        " clean: +15.0 points clean, -20.0 points estimated robust accuracy."
-    )
-
-
-def test_a_choice_that_is_also_the_cleanest_costs_nothing() -> None:
-    choice = chosen(
-        evaluation("best", right(60), clean=right(90)), evaluation("b", right(40), clean=right(90))
-    )
-    assert choice.by_clean_accuracy == "best"
-    assert choice.clean_accuracy_gained == 0
-    assert choice.estimated_robust_accuracy_lost == 0
-    assert choice.attacked_accuracy_lost == 0
-    assert choice.sentence.endswith("It also has the best clean accuracy of these.")
-
-
-def test_the_sentence_names_what_cannot_be_told_apart() -> None:
-    choice = chosen(
-        evaluation("a", right(60)), evaluation("b", right(58)), evaluation("c", right(10))
-    )
-    assert "Cannot be told apart from it: b." in choice.sentence
-
-
-def test_the_sentence_where_every_bound_is_vacuous() -> None:
-    choice = chosen(
-        evaluation("a", right(60), vacuous=True), evaluation("b", right(70), flags=MASKED)
-    )
-    assert choice.name == "a"
-    assert choice.sentence.startswith("No candidate's bound says anything at linf 4/255")
-    assert "Nearest to it is a, whose usual probe tolerates an estimated 60 %" in choice.sentence
-
-
-def test_the_sentence_where_every_attack_was_blind() -> None:
-    choice = chosen(evaluation("a", right(60), flags=MASKED))
-    assert choice.sentence.startswith("No candidate could be measured soundly")
-
-
-def test_no_cost_is_not_printed_as_minus_nothing() -> None:
-    choice = chosen(
-        evaluation("a", right(60), clean=right(80), validation_loss=1.0),
-        evaluation("b", right(60), clean=right(90), validation_loss=2.0),
-    )
-    assert choice.estimated_robust_accuracy_lost == 0
-    assert "-0.0" not in choice.sentence
-
-
-def test_the_flattering_numbers_of_a_masked_candidate_are_no_advice() -> None:
-    choice = chosen(
-        evaluation("sound", right(60), clean=right(80)),
-        evaluation("blind", right(90), clean=right(95), flags=MASKED),
-    )
-    assert choice.name == "sound"
-    assert "+30.0 points estimated robust accuracy" not in choice.sentence
-
-
-def test_candidates_of_the_same_name_are_told_apart_by_their_model() -> None:
-    # Two local folders may have the same name of their own.
-    choice = chosen(
-        evaluation("export", right(60), clean=right(80), model="local-dir:/a/export"),
-        evaluation("export", right(40), clean=right(95), model="local-dir:/b/export"),
-    )
-    assert choice.clean_accuracy_gained == pytest.approx(0.15)
-    assert "also has the best clean accuracy" not in choice.sentence
 
 
 def test_every_order_of_three_gives_one_ranking() -> None:

@@ -108,7 +108,7 @@ def test_an_estimate_needs_an_image() -> None:
 
 
 def test_a_record_survives_json_exactly() -> None:
-    before = evaluation("ä \u2028 [x]", right(1, 3), validation_loss=0.1 + 0.2)
+    before = evaluation("ä \u2028 [x]", right(1, 3), relative=0.1 + 0.2)
     after = Evaluation.model_validate_json(before.model_dump_json())
     assert after == before
 

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from selector.errors import UsageError
-from selector.records import Ranking
+from selector.records import Evaluation, Ranking
 from selector.reports import document
 from selector.reports.progress import Display
 from selector.reports.table import print_table
@@ -190,7 +190,7 @@ def test_the_table_shows_every_candidate_in_order() -> None:
     )
     rows = [line for line in text.splitlines() if " 70.0 " in line or " 30.0 " in line]
     assert ["two" in rows[0], "one" in rows[1]] == [True, True]
-    assert "( 60- 80)" in rows[0]
+    assert "(60-80)" in rows[0]
     assert len(rows) == 2
 
 
@@ -200,10 +200,45 @@ def test_the_table_says_what_was_measured() -> None:
         "plates: 3 classes, 100 test images of 224 px, heads fitted on 500",
         "threat linf 4/255",
         "standard: apgd 5 x 20 steps on cpu, seed 0",
+        "Ranked by attacked accuracy of the head, class pairs included.",
+        "after every attack on the recommended head, an upper estimate",
         "an estimate, not a certificate",
-        "1.10",
     ):
         assert words in text
+
+
+def test_a_row_tells_of_the_head_of_its_bound_and_of_the_usual_probe() -> None:
+    given = evaluation(
+        "net",
+        right(20),
+        clean=right(90),
+        clean_head=right(80),
+        attacked=right(40),
+        worst_case_loss=[1.5] * 100,
+    )
+    (row,) = [line for line in shown(ranking([given])).splitlines() if re.match("│ ?1 ", line)]
+    cells = [" ".join(cell.split()) for cell in row.strip("│").split("│")]
+    assert cells == ["1", "net", "40.0 (30-50)", "20.0", "80.0", "1.50", "90.0 40.0", "1"]
+
+
+def test_the_table_says_what_it_is_ranked_by() -> None:
+    text = flat(shown(ranking([evaluation()], objective="clean")))
+    assert "Ranked by clean accuracy of the ordinary probe." in text
+
+
+def test_rows_that_say_nothing_are_dim() -> None:
+    def dim(*given: Evaluation) -> list[str]:
+        text = shown(
+            ranking(given, constant_accuracy=0.3), force_terminal=True, color_system="standard"
+        )
+        rows = [line for line in text.splitlines() if "(" in line and "│" in line]
+        faint = " ".join(row for row in rows if "\x1b[2m" in row)
+        return [one.name for one in given if one.name in faint]
+
+    # The lower end of the interval lies ten points below: 0.31 and 0.29.
+    good, bad = evaluation("good", right(41)), evaluation("bad", right(39))
+    blind = evaluation("blind", right(90), flags=["masked_gradients"])
+    assert dim(good, bad, blind) == ["bad", "blind"]
 
 
 def test_the_table_names_vacuous_and_masked_rows() -> None:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
-from selector.bounds import criterion_holds, worst_case_losses
+from selector.bounds import criterion_holds, pairwise_distances, worst_case_losses
 from selector.controls import gradient_free
 from selector.heads import LinearHead, task_projection
 from selector.norms import NORMS, Norm
 from selector.search import Budget, search
-from selector.sensitivity import Pool, displacement, displacement_aim, loss_aim, margin_aim
+from selector.sensitivity import Pool, displacement, displacement_aim, loss_aim
 from selector.threat import ThreatModel
 
 EPS = 0.1
@@ -246,22 +246,14 @@ def test_the_displacement_aim_is_the_squared_distance_to_the_images_own_features
     torch.testing.assert_close(displacement_aim(clean, projection)(features, index), expected)
 
 
-def test_aims_at_a_head_are_its_loss_and_its_margin():
+def test_the_aim_at_a_head_is_its_loss():
     head = LinearHead(normal(3, 4, seed=0), normal(3, seed=1))
     labels, index = torch.tensor([2, 0, 1, 2, 0]), torch.tensor([4, 0, 2])
     features = normal(3, 4, seed=2).float()
     logits = (features.double() @ head.weight.T + head.bias).numpy()
-    losses, margins = [], []
-    for row, y in zip(logits, [0, 2, 1], strict=True):
-        losses.append(np.logaddexp.reduce(row) - row[y])
-        margins.append(np.delete(row, y).max() - row[y])
+    losses = [np.logaddexp.reduce(row) - row[y] for row, y in zip(logits, [0, 2, 1], strict=True)]
     found = loss_aim(head, labels)(features, index)
     np.testing.assert_allclose(found.numpy(), losses, rtol=1e-5)
-    found = margin_aim(head, labels)(features, index)
-    np.testing.assert_allclose(found.numpy(), margins, rtol=1e-5)
-    wrong = logits.argmax(axis=1) != [0, 2, 1]
-    assert ((found > 0).numpy() == wrong).all()
-    assert 0 < wrong.sum() < 3
 
 
 # The pool.
@@ -324,6 +316,44 @@ def test_the_pool_keeps_the_largest_of_all_aims(c: Case):
     assert torch.equal(c.pool.always_correct(c.head, c.labels), right)
 
 
+@given(cases)
+def test_what_a_pair_was_pushed_by_is_the_largest_of_all_points(c: Case):
+    points = torch.stack([c.pool.clean, *c.pool.attained]).double()
+    logits = points @ c.head.weight.T + c.head.bias
+    ahead = logits - logits.gather(2, c.labels[None, :, None].expand(len(logits), -1, 1))
+    expected = (ahead - ahead[0]).amax(dim=0)
+    found = c.pool.pair_reach(c.head, c.labels)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    assert (found >= 0).all()
+    # By Cauchy and Schwarz, with the displacement of all points.
+    most = pairwise_distances(c.head.weight)[c.labels] * c.pool.displacement()[:, None]
+    assert (found <= most * (1 + 1e-9) + 1e-9).all()
+
+
+@given(cases)
+def test_an_image_survives_all_of_the_attacks_where_no_point_changes_its_prediction(c: Case):
+    tolerances = c.pool.tolerances(c.head, c.labels)
+    assert torch.equal(tolerances == 1, c.pool.always_correct(c.head, c.labels))
+    assert torch.equal(tolerances > 0, c.head(c.pool.clean).argmax(dim=1) == c.labels)
+    # Of every way that an attack went, this share leaves the prediction as it is, up to rounding.
+    steps = torch.stack(c.pool.attained).double() - c.pool.clean.double()
+    shortened = c.pool.clean.double() + steps * tolerances[None, :, None] * (1 - 1e-9)
+    right = c.head(shortened).argmax(dim=2) == c.labels
+    assert (right | (tolerances == 0)).all()
+
+
+@given(cases)
+def test_one_more_attack_never_raises_what_is_withstood(c: Case):
+    before, after = c.pool, c.pool.with_points(c.pool.clean.flip(0))
+    assert len(after.attained) == len(before.attained) + 1
+    assert torch.equal(after.attained[-1], c.pool.clean.flip(0))
+    assert (after.displacement() >= before.displacement()).all()
+    worse = after.tolerances(c.head, c.labels) <= before.tolerances(c.head, c.labels)
+    assert worse.all()
+    lost = before.always_correct(c.head, c.labels) | ~after.always_correct(c.head, c.labels)
+    assert lost.all()
+
+
 @given(cases, st.booleans())
 def test_where_the_criterion_holds_no_point_of_the_pool_changes_the_prediction(c: Case, task: bool):
     """So estimated robust accuracy is at most attacked robust accuracy."""
@@ -361,13 +391,12 @@ def test_a_search_for_the_loss_beats_one_for_the_displacement_at_the_loss(norm: 
         for aim, objective in {
             "displacement": displacement_aim(clean),
             "loss": loss_aim(head, labels),
-            "margin": margin_aim(head, labels),
         }.items()
     }
     worst = {aim: Pool(clean, (z,)).worst_losses(head, labels) for aim, z in by_aim.items()}
     assert (worst["loss"] >= worst["displacement"] * (1 - 1e-3)).all()
     assert worst["loss"].mean() > worst["displacement"].mean() * 1.01
     moved = {aim: displacement(z, clean) for aim, z in by_aim.items()}
-    assert moved["displacement"].mean() > moved["margin"].mean()
+    assert moved["displacement"].mean() > moved["loss"].mean()
     pool = Pool(clean, tuple(by_aim.values()))
     assert torch.equal(pool.worst_losses(head, labels), torch.stack(list(worst.values())).amax(0))
