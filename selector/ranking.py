@@ -41,7 +41,7 @@ def rank(
         return ()
     if len({len(e.per_image.attacked_correct) for e in evaluations}) != 1:
         raise ValueError("candidates can only be ranked on the same test images")
-    by = OBJECTIVES[objective]
+    by, images = OBJECTIVES[objective], len(evaluations[0].per_image.attacked_correct)
     ordered = sorted(evaluations, key=lambda e: order_key(e, by))
     scores, tiers = [by.scores(e) for e in ordered], [tier(e, by) for e in ordered]
     intervals = rank_intervals(scores, tiers, seed)
@@ -54,7 +54,7 @@ def rank(
             group=group,
         )
         for place, (e, interval, group) in enumerate(
-            zip(ordered, intervals, groups(scores, tiers), strict=True), start=1
+            zip(ordered, intervals, groups(scores, tiers, images), strict=True), start=1
         )
     )
 
@@ -114,14 +114,15 @@ def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
         yield draws.multinomial(n, np.full(n, 1 / n), size=size)
 
 
-def groups(ordered: Sequence[np.ndarray], tier_of: Sequence[int]) -> list[int]:
+def groups(ordered: Sequence[np.ndarray], tier_of: Sequence[int], images: int) -> list[int]:
     """A new group begins where a candidate is told apart from the first of the current one.
 
-    Of each candidate its scores (n,) and its tier, as :func:`rank_intervals` takes them.
+    Of each candidate its scores (n,) and its tier, as :func:`rank_intervals` takes them; all were
+    measured on so many ``images``.
     """
     found, leader = [1], 0
     for place in range(1, len(ordered)):
-        if tier_of[place] != tier_of[leader] or differ(ordered[leader], ordered[place]):
+        if tier_of[place] != tier_of[leader] or differ(ordered[leader], ordered[place], images):
             leader = place
             found.append(found[-1] + 1)
         else:
@@ -131,10 +132,10 @@ def groups(ordered: Sequence[np.ndarray], tier_of: Sequence[int]) -> list[int]:
 
 def told_apart(a: Evaluation, b: Evaluation, by: Objective = _DEFAULT) -> bool:
     """Whether two candidates of one tier differ at the 5 % level; see :func:`differ`."""
-    return differ(by.scores(a), by.scores(b))
+    return differ(by.scores(a), by.scores(b), len(a.per_image.attacked_correct))
 
 
-def differ(first: np.ndarray, second: np.ndarray) -> bool:
+def differ(first: np.ndarray, second: np.ndarray, images: int) -> bool:
     """Whether scores (n,) of the same test images differ in the mean, at the 5 % level.
 
     McNemar's exact test for counts, Student's paired test for other scores of images. A single
@@ -143,7 +144,7 @@ def differ(first: np.ndarray, second: np.ndarray) -> bool:
     if np.array_equal(first, second) or np.allclose(first, second):
         return False
     if len(first) == 1:
-        return len(a.per_image.attacked_correct) > 1
+        return images > 1
     if set(np.unique(np.concatenate([first, second]))) <= {0.0, 1.0}:
         only_first, only_second = int((first > second).sum()), int((second > first).sum())
         return bool(stats.binomtest(only_first, only_first + only_second).pvalue < 1 - _LEVEL)

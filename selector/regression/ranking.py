@@ -78,7 +78,9 @@ def rank(
 
     ordered = sorted(evaluations, key=key)
     scores, tiers = [-by.errors(e) for e in ordered], [by.tier(e) for e in ordered]
-    places = zip(ordered, rank_intervals(scores, tiers, seed), groups(scores, tiers), strict=True)
+    intervals = rank_intervals(scores, tiers, seed)
+    same = groups(scores, tiers, len(scores[0]))
+    places = zip(ordered, intervals, same, strict=True)
     return tuple(
         RankedRegression(
             **{name: getattr(e, name) for name in RegressionEvaluation.model_fields},
