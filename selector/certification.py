@@ -66,7 +66,7 @@ def run(request: Request, console: Console) -> Certification:
         task=session.task_record(setting.task),
         smoothing=smoothing_record(request.smoothing, request.seed),
         device=describe_device(setting.device),
-        versions=session.versions(),
+        versions=session.library_versions(),
         lock=session.lock_record(request.chosen),
         certified=tuple(sorted(certified, key=order_key)),
         skipped=tuple(one for one in outcomes if isinstance(one, Skipped)),

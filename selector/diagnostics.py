@@ -94,6 +94,20 @@ def _mean_of_known(values: Tensor) -> float | None:
 def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[Flag, ...]:
     """Reasons to read a row with care, from what was measured."""
     chance = torch.bincount(labels).max().item() / len(labels)
+    found = attack_flags(diagnostics)
+    if probe.clean_accuracy.low <= chance:
+        message = (
+            f"the probe's accuracy, {probe.clean_accuracy.value:.3f}, cannot be told from always"
+            f" naming the most frequent class, {chance:.3f}"
+        )
+        found = (*found, Flag(code="at_chance", message=message))
+    return found
+
+
+def attack_flags(
+    diagnostics: Diagnostics, more_steps: str = "lower the estimates"
+) -> tuple[Flag, ...]:
+    """Reasons that do not depend on what is predicted; ``more_steps`` would do that to numbers."""
     found = []
     signs = (diagnostics.noise_wins, diagnostics.search_wins, diagnostics.zero_gradient)
     if max(signs) > MASKING_SHARE:
@@ -111,7 +125,7 @@ def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[
             Flag(
                 code="still_rising",
                 message=f"the attack was still gaining on {diagnostics.still_rising:.0%} of the"
-                " images; more --steps would lower the estimates",
+                f" images; more --steps would {more_steps}",
             )
         )
     if diagnostics.effective_rank < COLLAPSED_RANK:
@@ -119,14 +133,6 @@ def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[
             Flag(
                 code="collapsed_features",
                 message=f"features vary in {diagnostics.effective_rank:.1f} directions only",
-            )
-        )
-    if probe.clean_accuracy.low <= chance:
-        found.append(
-            Flag(
-                code="at_chance",
-                message=f"the probe's accuracy, {probe.clean_accuracy.value:.3f}, cannot be told"
-                f" from always naming the most frequent class, {chance:.3f}",
             )
         )
     return tuple(found)

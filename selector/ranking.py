@@ -41,9 +41,10 @@ def rank(
         return ()
     if len({len(e.per_image.attacked_correct) for e in evaluations}) != 1:
         raise ValueError("candidates can only be ranked on the same test images")
-    by = OBJECTIVES[objective]
+    by, images = OBJECTIVES[objective], len(evaluations[0].per_image.attacked_correct)
     ordered = sorted(evaluations, key=lambda e: order_key(e, by))
-    intervals = _rank_intervals(ordered, by, seed)
+    scores, tiers = [by.scores(e) for e in ordered], [tier(e, by) for e in ordered]
+    intervals = rank_intervals(scores, tiers, seed)
     return tuple(
         RankedEvaluation(
             **{name: getattr(e, name) for name in Evaluation.model_fields},
@@ -53,7 +54,7 @@ def rank(
             group=group,
         )
         for place, (e, interval, group) in enumerate(
-            zip(ordered, intervals, _groups(ordered, by), strict=True), start=1
+            zip(ordered, intervals, groups(scores, tiers, images), strict=True), start=1
         )
     )
 
@@ -73,11 +74,17 @@ def order_key(e: Evaluation, by: Objective = _DEFAULT) -> tuple[int, float, floa
     return (tier(e, by), -round(by.score(e), 9), -e.probe.attacked_tolerance.value, e.model)
 
 
-def _rank_intervals(
-    ordered: Sequence[Evaluation], by: Objective, seed: int
+def rank_intervals(
+    ordered: Sequence[np.ndarray], tier_of: Sequence[int], seed: int
 ) -> list[tuple[int, int]]:
-    """Percentiles of each rank when the test images are resampled, the same for all candidates."""
-    scores = np.stack([by.scores(e) for e in ordered])
+    """Percentiles of each rank when the test images are resampled, the same for all candidates.
+
+    Args:
+        ordered: scores (n,) of each, higher is better, best candidate first.
+        tier_of: each of them; a lower tier is always before a higher one.
+        seed: of the bootstrap.
+    """
+    scores = np.stack(ordered)
     n = scores.shape[1]
     if n == 1:
         return [(place, place) for place in range(1, len(ordered) + 1)]
@@ -85,7 +92,7 @@ def _rank_intervals(
     means = np.concatenate([scores @ weights.T for weights in _resamples(n, seed)], axis=1).round(9)
     # Within a resample, ties keep the order of the ranking itself.
     places = np.arange(1, len(ordered) + 1)[:, None]
-    tiers = np.array([tier(e, by) for e in ordered])[:, None]
+    tiers = np.array(tier_of)[:, None]
     keys = (np.broadcast_to(places, means.shape), -means, np.broadcast_to(tiers, means.shape))
     ranks = np.argsort(np.lexsort(keys, axis=0), axis=0) + 1
     tail = (1 - _LEVEL) / 2
@@ -107,29 +114,37 @@ def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
         yield draws.multinomial(n, np.full(n, 1 / n), size=size)
 
 
-def _groups(ordered: Sequence[Evaluation], by: Objective) -> list[int]:
-    """A new group begins where a candidate is told apart from the first of the current one."""
-    groups, leader = [1], ordered[0]
-    for e in ordered[1:]:
-        if tier(e, by) != tier(leader, by) or told_apart(leader, e, by):
-            leader = e
-            groups.append(groups[-1] + 1)
+def groups(ordered: Sequence[np.ndarray], tier_of: Sequence[int], images: int) -> list[int]:
+    """A new group begins where a candidate is told apart from the first of the current one.
+
+    Of each candidate its scores (n,) and its tier, as :func:`rank_intervals` takes them; all were
+    measured on so many ``images``.
+    """
+    found, leader = [1], 0
+    for place in range(1, len(ordered)):
+        if tier_of[place] != tier_of[leader] or differ(ordered[leader], ordered[place], images):
+            leader = place
+            found.append(found[-1] + 1)
         else:
-            groups.append(groups[-1])
-    return groups
+            found.append(found[-1])
+    return found
 
 
 def told_apart(a: Evaluation, b: Evaluation, by: Objective = _DEFAULT) -> bool:
-    """Whether two candidates of one tier differ at the 5 % level, paired over test images.
+    """Whether two candidates of one tier differ at the 5 % level; see :func:`differ`."""
+    return differ(by.scores(a), by.scores(b), len(a.per_image.attacked_correct))
+
+
+def differ(first: np.ndarray, second: np.ndarray, images: int) -> bool:
+    """Whether scores (n,) of the same test images differ in the mean, at the 5 % level.
 
     McNemar's exact test for counts, Student's paired test for other scores of images. A single
     score of many images says nothing of its error: any difference counts.
     """
-    first, second = by.scores(a), by.scores(b)
     if np.array_equal(first, second) or np.allclose(first, second):
         return False
     if len(first) == 1:
-        return len(a.per_image.attacked_correct) > 1
+        return images > 1
     if set(np.unique(np.concatenate([first, second]))) <= {0.0, 1.0}:
         only_first, only_second = int((first > second).sum()), int((second > first).sum())
         return bool(stats.binomtest(only_first, only_first + only_second).pvalue < 1 - _LEVEL)

@@ -19,7 +19,7 @@ from selector.errors import CandidateError, HubUnavailable
 from selector.evaluation import evaluate
 from selector.fetching import Ahead, FetchEvent, FetchRules
 from selector.protocol import PROTOCOL_VERSION
-from selector.records import Outcome, Skipped
+from selector.records import Evaluation, Outcome, RegressionEvaluation, Skipped
 from selector.run import Prepared
 from selector.screening import Look
 from selector.store import Store, content_key
@@ -91,12 +91,28 @@ class Kept:
     fresh: bool = False
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """How a candidate is measured, and found where an earlier run has measured it.
+
+    Attributes:
+        evaluate: files, setting, and whom to tell of passes -> the record.
+        kept: what the store has under a key.
+    """
+
+    evaluate: Callable[
+        [Prepared, Setting, Callable[[int], None]], Evaluation | RegressionEvaluation
+    ]
+    kept: Callable[[Store, str], Evaluation | RegressionEvaluation | None]
+
+
 def evaluate_all(
     candidates: Sequence[Pinned],
     setting: Setting,
     kept: Kept,
     rules: FetchRules,
     emit: Callable[[Event], None],
+    measuring: Measuring | None = None,
 ) -> None:
     """Measure every candidate, keep each result at once, and tell ``emit`` what happens.
 
@@ -106,13 +122,15 @@ def evaluate_all(
         kept: where results are kept and looked up.
         rules: what may be fetched.
         emit: called from this thread, and with a FetchEvent from others.
+        measuring: how; None for a task of classes.
     """
+    how = measuring or Measuring(evaluate, Store.get)
     store = Store(kept.path)
     with Ahead(candidates, rules, emit) as ahead:
         for pinned in candidates:
             emit(Started(pinned.candidate.name))
             lookup = None if kept.fresh else store
-            emit(_measure(pinned.candidate, ahead.next(), setting, lookup, store, emit))
+            emit(_measure(pinned.candidate, ahead.next(), setting, lookup, store, emit, how))
             ahead.done()
     store.close()
 
@@ -175,14 +193,15 @@ def _measure(
     lookup: Store | None,
     store: Store,
     emit: Callable[[Event], None],
+    how: Measuring,
 ) -> Finished:
     def measure() -> Finished:
         prepared = fetched.result()
         key = measurement_key(candidate, prepared, setting)
-        known = lookup.get(key) if lookup else None
+        known = how.kept(lookup, key) if lookup else None
         if known is not None:
             return Finished(known, reused=True)
-        evaluation = evaluate(prepared, setting, lambda images: emit(Passed(images)))
+        evaluation = how.evaluate(prepared, setting, lambda images: emit(Passed(images)))
         store.put(key, evaluation)
         return Finished(evaluation, reused=False)
 

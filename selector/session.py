@@ -126,7 +126,7 @@ def certify(
 
     with Display(console, len(candidates), passes, verb="certified") as display:
         outcomes = display.follow(in_background(work))
-    return [one for one in outcomes if not isinstance(one, Evaluation)]
+    return [one for one in outcomes if isinstance(one, CertifiedCandidate | Skipped)]
 
 
 def dry_run(request: Request, console: Console) -> Plan:
@@ -160,9 +160,9 @@ def prepare(request: Request, console: Console) -> Setting:
     """
     threat = ThreatModel(request.norm, request.eps)
     overrides = request.overrides
-    _check_name("--attack", overrides.attack, ATTACKS)
-    _check_name("--head", overrides.head, HEADS)
-    _check_name("--objective", request.objective, OBJECTIVES)
+    check_name("--attack", overrides.attack, ATTACKS)
+    check_name("--head", overrides.head, HEADS)
+    check_name("--objective", request.objective, OBJECTIVES)
     races = request.goal.is_race(len(request.chosen.candidates))
     if races and request.objective != DEFAULT_OBJECTIVE:
         raise UsageError(
@@ -185,7 +185,8 @@ def prepare(request: Request, console: Console) -> Setting:
     return Setting(task, threat, protocol, device)
 
 
-def _check_name(option: str, found: str, names: Iterable[str]) -> None:
+def check_name(option: str, found: str, names: Iterable[str]) -> None:
+    """Raise UsageError if an option's value is none of those it can have."""
     if found not in names:
         raise UsageError(f"{option} must be one of {', '.join(names)}, found {found!r}.")
 
@@ -228,7 +229,7 @@ def _ranking(
             head=protocol.head,
         ),
         device=describe_device(setting.device),
-        versions=versions(),
+        versions=library_versions(),
         lock=lock_record(request.chosen),
         objective=request.objective,
         objective_kind=OBJECTIVES[request.objective].kind,
@@ -264,6 +265,6 @@ def task_record(task: Task) -> TaskRecord:
     )
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Of the libraries that numbers may depend on."""
     return {name: version(name) for name in _LIBRARIES}

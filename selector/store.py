@@ -14,7 +14,14 @@ import platformdirs
 from pydantic import ValidationError
 
 from selector.errors import UsageError
-from selector.records import SCHEMA_VERSION, CertifiedCandidate, Evaluation, Record, Screened
+from selector.records import (
+    SCHEMA_VERSION,
+    CertifiedCandidate,
+    Evaluation,
+    Record,
+    RegressionEvaluation,
+    Screened,
+)
 
 _R = TypeVar("_R", bound=Record)
 _log = logging.getLogger(__name__)
@@ -63,6 +70,10 @@ class Store:
         """The evaluation kept under ``key``; None where there is none that still fits."""
         return self._read(key, Evaluation)
 
+    def get_regression(self, key: str) -> RegressionEvaluation | None:
+        """The same of a regression."""
+        return self._read(key, RegressionEvaluation)
+
     def get_screened(self, key: str) -> Screened | None:
         """What a short attack showed, kept under ``key``; None where there is none that fits."""
         return self._read(key, Screened)
@@ -83,7 +94,9 @@ class Store:
             # Written by another version of the record; measuring again replaces it.
             return None
 
-    def put(self, key: str, measured: Evaluation | Screened | CertifiedCandidate) -> None:
+    def put(
+        self, key: str, measured: Evaluation | RegressionEvaluation | Screened | CertifiedCandidate
+    ) -> None:
         """Keep a measurement, replacing an older one; a full disk is a warning, not the end."""
         try:
             with self._connection:

@@ -28,7 +28,7 @@ from selector.records import (
 
 _ROUNDING = 1e-4
 # Images whose pairwise distances are taken: there are n^2 of them.
-_FEW = 1000
+FEW = 1000
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
     probe = _report_head(heads.probe, found.probe)
     bound_optimal = _report_head(heads.bound_optimal, found.bound_optimal)
     diagnostics = diagnose(found.signs, test.features)
-    few = test.features[:_FEW].to(test.labels.device)
+    few = test.features[:FEW].to(test.labels.device)
     frontier = zip(heads.frontier, heads.withstood, found.frontier, strict=True)
     return Findings(
         head=_report_head(measured.picked, found.picked),
@@ -71,8 +71,8 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
         frontier=tuple(_point(*one) for one in frontier),
         vacuous=is_vacuous(bound_optimal.validation_loss, prior_loss),
         baselines=baseline_scores(measured.baselines),
-        sensitivity=_sensitivity(found.probe.on_representation.displacement, few),
-        task_sensitivity=_sensitivity(
+        sensitivity=relative_sensitivity(found.probe.on_representation.displacement, few),
+        task_sensitivity=relative_sensitivity(
             found.probe.on_task.displacement, few @ heads.projection.float().T
         ),
         diagnostics=diagnostics,
@@ -148,7 +148,7 @@ def _estimate(head: LinearHead, clean_loss: Tensor, found: Estimates) -> Estimat
     )
 
 
-def _sensitivity(s: Tensor, features: Tensor) -> Sensitivity:
+def relative_sensitivity(s: Tensor, features: Tensor) -> Sensitivity:
     """Mean of ``s`` (n,), absolute and in units of the distance between features (b,d)."""
     spread = torch.nn.functional.pdist(features.double()).mean().clamp_min(1e-300)
     return Sensitivity(mean=intervals.mean(s), relative=(s.mean() / spread).item())

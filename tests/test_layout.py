@@ -31,6 +31,9 @@ PURE = (
     "baselines",
     "discriminants",
     "smoothing",
+    "regression.bounds",
+    "regression.heads",
+    "regression.pool",
 )
 OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typer", "safetensors"}
 
@@ -51,6 +54,7 @@ OWNERS = {
         "selector.cli",
         "selector.session",
         "selector.certification",
+        "selector.regression.session",
         "selector.reports",
     },
 }
@@ -145,6 +149,7 @@ def modules_after(code: str) -> set[str]:
     [
         "import selector.records, selector.ranking, selector.reports.table",
         "import selector.reports.document, selector.reports.progress",
+        "import selector.reports.regression, selector.regression.ranking",
         "from selector.cli import app; app(['--help'], standalone_mode=False)",
         "from selector.cli import app; app(['rank', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['certify', '--help'], standalone_mode=False)",
@@ -156,6 +161,7 @@ def modules_after(code: str) -> set[str]:
     ids=[
         "records",
         "reports",
+        "regression",
         "--help",
         "rank --help",
         "certify --help",
@@ -216,16 +222,21 @@ def test_imports_form_no_circle() -> None:
     ("module", "importers"),
     [
         ("selector.cli", {"selector.cli"}),
-        ("selector.session", {"selector.cli", "selector.certification"}),
+        (
+            "selector.session",
+            {"selector.cli", "selector.certification", "selector.regression.session"},
+        ),
         ("selector.certification", {"selector.cli"}),
         ("selector.certifying", {"selector.session", "selector.certification"}),
         ("selector.smoothing", {"selector.certifying"}),
+        ("selector.regression", {"selector.cli", "selector.regression", "selector.reports"}),
         (
             "selector.scheduling",
             {
                 "selector.session",
                 "selector.certification",
                 "selector.certifying",
+                "selector.regression.session",
                 "selector.contest",
                 "selector.planning",
                 "selector.reports",
@@ -257,6 +268,7 @@ def test_imports_form_no_circle() -> None:
                 "selector.session",
                 "selector.certification",
                 "selector.certifying",
+                "selector.regression.session",
                 "selector.contest",
                 "selector.planning",
                 "selector.reports",
@@ -300,12 +312,21 @@ def test_imports_form_no_circle() -> None:
                 "selector.session",
                 "selector.certification",
                 "selector.certifying",
+                "selector.regression.session",
                 "selector.contest",
                 "selector.planning",
                 "selector.doctor",
             },
         ),
-        ("selector.reports", {"selector.cli", "selector.session", "selector.reports"}),
+        (
+            "selector.reports",
+            {
+                "selector.cli",
+                "selector.session",
+                "selector.regression.session",
+                "selector.reports",
+            },
+        ),
     ],
 )
 def test_imports_point_downwards(module: str, importers: set[str]) -> None:
@@ -331,6 +352,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.records.base",
         "selector.records.heads",
         "selector.records.plan",
+        "selector.records.regression",
     }
 
 

@@ -113,7 +113,7 @@ def certify(
         request = certification.Request(
             task=task or DEMO_TASK,
             task_options=options.task_options(
-                image_column, label_column, train_split, validation_split, test_split
+                image_column, label_column, train_split, validation_split, test_split, None
             ),
             chosen=chosen,
             allow_pickle=allow_pickle,

@@ -9,13 +9,16 @@ import typer
 
 from selector.shell import Shell, init_script
 
-Document = Literal["ranking", "plan", "certification", "registry", "lock"]
+Document = Literal["ranking", "regression", "plan", "certification", "registry", "lock"]
 
 
 def schema(
     document: Annotated[
         Document,
-        typer.Argument(help="ranking, plan (of --dry-run), certification, registry or lock."),
+        typer.Argument(
+            help="ranking, regression (of --target-column), plan (of --dry-run), certification,"
+            " registry or lock."
+        ),
     ] = "ranking",
 ) -> None:
     """Print the JSON Schema of a document: what rank and certify write, or read."""

@@ -36,6 +36,15 @@ LabelColumn = Annotated[
     str | None,
     typer.Option(help="Column of a table or manifest that holds the classes.", metavar="NAME"),
 ]
+TargetColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target-column",
+        help="Column of numbers to predict: a regression, ranked by squared error under attack."
+        " May be repeated.",
+        metavar="NAME",
+    ),
+]
 TrainSplit = Annotated[
     str | None, typer.Option(help="Split of a table that heads are fitted on.", metavar="NAME")
 ]
@@ -176,11 +185,12 @@ def task_options(
     train: str | None,
     validation: str | None,
     test: str | None,
+    targets: list[str] | None,
 ) -> TaskOptions:
-    """Build what the five options say about a task."""
+    """Build what the six options say about a task."""
     from selector.tasks.options import TaskOptions
 
-    return TaskOptions(image, label, train, validation, test)
+    return TaskOptions(image, label, train, validation, test, tuple(targets or ()))
 
 
 def go_offline() -> None:

@@ -26,7 +26,7 @@ from selector.reports import WIDTH
 
 if TYPE_CHECKING:
     from selector.candidates import Chosen
-    from selector.records import Plan, Ranking, Skipped
+    from selector.records import Plan, Ranking, RegressionRanking, Skipped
     from selector.selection import Selection
 
 DEMO_TASK, DEMO_SIZE = "builtin:digits", 32
@@ -43,6 +43,7 @@ def rank(
     task: options.Task = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
+    target_column: options.TargetColumns = None,
     train_split: options.TrainSplit = None,
     validation_split: options.ValidationSplit = None,
     test_split: options.TestSplit = None,
@@ -141,7 +142,12 @@ def rank(
         request = session.Request(
             task=task or DEMO_TASK,
             task_options=options.task_options(
-                image_column, label_column, train_split, validation_split, test_split
+                image_column,
+                label_column,
+                train_split,
+                validation_split,
+                test_split,
+                target_column,
             ),
             chosen=chosen,
             allow_pickle=allow_pickle,
@@ -158,9 +164,15 @@ def rank(
             began=began,
             leaders=leaders,
         )
-        if dry_run:
+        if dry_run and not target_column:
             raise typer.Exit(_plan(session.dry_run(request, stderr), output, as_json=json))
-        ranking = session.run(request, stderr)
+        ranking: Ranking | RegressionRanking
+        if target_column:
+            from selector.regression import session as regression
+
+            ranking = regression.run(request, stderr, dry_run=dry_run)
+        else:
+            ranking = session.run(request, stderr)
         if output is not None:
             document.write_atomically(output, document.to_json(ranking))
     _print(ranking, as_json=json)
@@ -204,19 +216,24 @@ def choose(
     return chosen
 
 
-def _uncertified(ranking: Ranking) -> list[Skipped]:
-    from selector.records import Skipped
+def _uncertified(ranking: Ranking | RegressionRanking) -> list[Skipped]:
+    from selector.records import Ranking, Skipped
 
-    return [one for one in ranking.certified or () if isinstance(one, Skipped)]
+    certified = ranking.certified if isinstance(ranking, Ranking) else None
+    return [one for one in certified or () if isinstance(one, Skipped)]
 
 
-def _print(ranking: Ranking, *, as_json: bool) -> None:
-    from selector.reports import document, table
+def _print(ranking: Ranking | RegressionRanking, *, as_json: bool) -> None:
+    from selector.records import Ranking
+    from selector.reports import document, regression, table
 
     if as_json:
         sys.stdout.write(document.to_json(ranking))
         return
-    table.print_table(ranking, stdout())
+    if isinstance(ranking, Ranking):
+        table.print_table(ranking, stdout())
+    else:
+        regression.print_table(ranking, stdout())
 
 
 def _plan(plan: Plan, output: Path | None, *, as_json: bool) -> int:

@@ -14,7 +14,6 @@ from selector.records.certified import (
     CertifiedAccuracy,
     CertifiedCandidate,
     CertifiedPerImage,
-    Outcome,
     SmoothingRecord,
 )
 from selector.records.document import (
@@ -51,7 +50,22 @@ from selector.records.measured import (
     Sensitivity,
     Skipped,
 )
+from selector.records.outcome import Outcome
 from selector.records.plan import Plan, PlannedCandidate, PlannedRace
+from selector.records.regression import (
+    EstimatedErrors,
+    RankedRegression,
+    RegressionChoice,
+    RegressionEvaluation,
+    RegressionFindings,
+    RegressionHead,
+    RegressionPerImage,
+    RegressionPoint,
+    RegressionProtocol,
+    RegressionRanking,
+    RegressionTaskRecord,
+    TargetColumn,
+)
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -67,6 +81,7 @@ __all__ = [
     "Diagnostics",
     "Eliminated",
     "Estimate",
+    "EstimatedErrors",
     "EstimatedRobustness",
     "Evaluation",
     "FileRecord",
@@ -84,12 +99,23 @@ __all__ = [
     "Provenance",
     "RaceRecord",
     "RankedEvaluation",
+    "RankedRegression",
     "Ranking",
     "Record",
+    "RegressionChoice",
+    "RegressionEvaluation",
+    "RegressionFindings",
+    "RegressionHead",
+    "RegressionPerImage",
+    "RegressionPoint",
+    "RegressionProtocol",
+    "RegressionRanking",
+    "RegressionTaskRecord",
     "Screened",
     "Sensitivity",
     "Skipped",
     "SmoothingRecord",
+    "TargetColumn",
     "TaskRecord",
     "ThreatRecord",
     "Unsettled",

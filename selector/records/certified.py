@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from selector.records.base import Estimate, Record
-from selector.records.measured import Evaluation, Provenance, Skipped
+from selector.records.measured import Provenance
 
 
 class SmoothingRecord(Record):
@@ -99,6 +99,3 @@ class CertifiedCandidate(Record):
     ]
     per_image: CertifiedPerImage
     cost: CertificationCost
-
-
-Outcome = Evaluation | CertifiedCandidate | Skipped

@@ -12,12 +12,13 @@ from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
 from selector.errors import UsageError
-from selector.records import Certification, Plan, Ranking, Record
+from selector.records import Certification, Plan, Ranking, Record, RegressionRanking
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "ranking": Ranking,
     "plan": Plan,
     "certification": Certification,
+    "regression": RegressionRanking,
     "registry": Registry,
     "lock": Lock,
 }

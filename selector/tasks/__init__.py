@@ -79,11 +79,7 @@ def load_task(
             or an option does not apply to it.
         HubUnavailable: it is on the Hub, and the Hub or the network is down.
     """
-    if image_size < 8:
-        raise UsageError(f"--image-size must be at least 8, found {image_size}.")
-    if not spec.strip():
-        raise UsageError("--task must name a folder, a table or hf:owner/name, found nothing.")
-    listing = SOURCES[_form(spec)](spec, options, seed)
+    listing = list_task(spec, image_size=image_size, seed=seed, options=options)
     listing = with_validation(listing, sizes, seed)
     unreadable: list[str] = []
     train, validation, test = (
@@ -102,14 +98,24 @@ def load_task(
         validation=validation,
         test=test,
         unreadable=tuple(unreadable),
-        fingerprint=_fingerprint(listing.classes, (train, validation, test)),
+        fingerprint=fingerprint(listing.classes, (train, validation, test)),
         revision=listing.revision,
         remarks=listing.remarks,
     )
 
 
-def _fingerprint(classes: Sequence[str], splits: Sequence[Split]) -> str:
-    digest = hashlib.sha256("\0".join(classes).encode())
+def list_task(spec: str, *, image_size: int, seed: int, options: TaskOptions) -> Listing:
+    """What there is, before any image is decoded; see :func:`load_task`."""
+    if image_size < 8:
+        raise UsageError(f"--image-size must be at least 8, found {image_size}.")
+    if not spec.strip():
+        raise UsageError("--task must name a folder, a table or hf:owner/name, found nothing.")
+    return SOURCES[_form(spec)](spec, options, seed)
+
+
+def fingerprint(names: Sequence[str], splits: Sequence[Split]) -> str:
+    """sha256 over names, canonical pixels and labels."""
+    digest = hashlib.sha256("\0".join(names).encode())
     for split in splits:
         digest.update(np.int64(len(split)).tobytes())
         for part in ranges(len(split), _HASHED_AT_ONCE):

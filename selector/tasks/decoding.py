@@ -67,6 +67,22 @@ def decode(examples: list[Example], size: int, unreadable: list[str], part: str)
     Raises:
         UsageError: too many cannot be read, or the only one of a class.
     """
+    split = decode_readable(examples, size, unreadable, part)
+    if set(split.labels.tolist()) != {label for _, label in examples}:
+        raise UsageError(
+            f"--task: the {part} part has no readable image of a class; not even"
+            f" {unreadable[len(split) - len(examples)]}.",
+            hint="Replace it, or use more images.",
+        )
+    return split
+
+
+def decode_readable(examples: list[Example], size: int, unreadable: list[str], part: str) -> Split:
+    """As :func:`decode`, whatever the labels of what cannot be read.
+
+    Raises:
+        UsageError: too many cannot be read.
+    """
     readable = torch.zeros(len(examples), dtype=torch.bool)
     pixels = collect(_decoded(examples, size, readable), len(examples))
     labels = torch.tensor([label for _, label in examples])
@@ -80,11 +96,6 @@ def decode(examples: list[Example], size: int, unreadable: list[str], part: str)
             f"--task: {len(failed)} of {len(examples)} {part} images cannot be read,"
             f" at most {UNREADABLE_LIMIT:.0%} may be; the first is {failed[0]}.",
             hint="Remove or replace them.",
-        )
-    if set(labels[readable].tolist()) != set(labels.tolist()):
-        raise UsageError(
-            f"--task: the {part} part has no readable image of a class; not even {failed[0]}.",
-            hint="Replace it, or use more images.",
         )
     return Split(pixels, labels[readable])
 

@@ -31,7 +31,8 @@ Example = tuple[Path | np.ndarray | Encoded, int]
 class Listing:
     """A task before any image is decoded.
 
-    ``revision`` is the Hub's commit it is of; ``remarks`` say what there is beside it.
+    ``revision`` is the Hub's commit it is of; ``remarks`` say what there is beside it. Of a
+    regression labels are rows of ``targets`` (N,q), and ``classes`` are the names of its columns.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Listing:
     test: list[Example]
     revision: str | None = None
     remarks: tuple[str, ...] = ()
+    targets: np.ndarray | None = None
 
 
 def with_validation(listing: Listing, sizes: Sizes, seed: int) -> Listing:

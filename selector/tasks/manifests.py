@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -21,6 +21,7 @@ from selector.tasks.splits import (
     choose_column,
     choose_splits,
 )
+from selector.tasks.targets import TargetRows, assemble_targets, target_columns
 
 _ONLY = "rows"  # what the split is called where no column says
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -54,13 +55,30 @@ def list_manifest(spec: str, options: TaskOptions, seed: int) -> Listing:
     where = f"--task {printable(str(path))}"
     rows = _read(path, where)
     columns = list(dict.fromkeys(column for _, row in rows for column in row))
-    image, label = (
-        choose_column(columns, called(columns, names), option=option, given=given, where=where)
-        for names, option, given in (
-            (IMAGE_COLUMNS, "--image-column", options.image_column),
-            (LABEL_COLUMNS, "--label-column", options.label_column),
-        )
-    )
+
+    def column(names: Sequence[str], option: str, given: str | None) -> str:
+        likely = called(columns, names)
+        return choose_column(columns, likely, option=option, given=given, where=where)
+
+    image = column(IMAGE_COLUMNS, "--image-column", options.image_column)
+
+    def lines(split: str) -> list[Line]:
+        return [
+            Line(path.parent / str(rows[i][1].get(image, "")), f"{path.name} line {rows[i][0]}")
+            for i in by_split[split]
+        ]
+
+    if options.target_columns:
+        by_split = _by_split(rows, columns, options, where)
+        targets = target_columns(columns, options, image, where)
+
+        def numbers(split: str) -> TargetRows:
+            cells = [[rows[i][1].get(name) for name in targets] for i in by_split[split]]
+            return TargetRows(split, lines(split), cells)
+
+        chosen = choose_splits(list(by_split), options, where)
+        return assemble_targets(path.resolve().stem, chosen, numbers, targets, seed, where=where)
+    label = column(LABEL_COLUMNS, "--label-column", options.label_column)
     labels = _labels(rows, label, where)
     by_split = _by_split(rows, columns, options, where)
     chosen = choose_splits(list(by_split), options, where)
@@ -68,11 +86,7 @@ def list_manifest(spec: str, options: TaskOptions, seed: int) -> Listing:
     def part(split: str | None) -> Rows | None:
         if split is None:
             return None
-        lines = [
-            Line(path.parent / str(rows[i][1].get(image, "")), f"{path.name} line {rows[i][0]}")
-            for i in by_split[split]
-        ]
-        return Rows(split, lines, [labels[i] for i in by_split[split]])
+        return Rows(split, lines(split), [labels[i] for i in by_split[split]])
 
     train = part(chosen.train)
     assert train is not None

@@ -17,6 +17,7 @@ class TaskOptions:
         train_split: heads are fitted on it.
         validation_split: hyperparameters are chosen on it.
         test_split: results are reported on it.
+        target_columns: hold the numbers of a regression; none: a task of classes.
     """
 
     image_column: str | None = None
@@ -24,11 +25,17 @@ class TaskOptions:
     train_split: str | None = None
     validation_split: str | None = None
     test_split: str | None = None
+    target_columns: tuple[str, ...] = ()
 
     def refuse_columns(self, why: str) -> None:
         """Raise UsageError if a column is named; ``why`` says why there is none."""
         self._refuse(
-            {"--image-column": self.image_column, "--label-column": self.label_column}, why
+            {
+                "--image-column": self.image_column,
+                "--label-column": self.label_column,
+                "--target-column": next(iter(self.target_columns), None),
+            },
+            why,
         )
 
     def refuse_splits(self, why: str) -> None:

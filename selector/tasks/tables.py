@@ -22,6 +22,7 @@ from selector.tasks.splits import (
     choose_splits,
     listed,
 )
+from selector.tasks.targets import TargetRows, assemble_targets, target_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -110,19 +111,32 @@ def list_tables(
     chosen = choose_splits(list(tables.splits), options, where)
     train = tables.splits[chosen.train]
     image = _image_column(train, options, where)
+
+    def sources(split: str, columns: tuple[str, ...]) -> list[Cell]:
+        table = tables.splits[split]
+        if split != chosen.train:
+            _check_alike(table, train, columns, f"{where}: the split {printable(split)}")
+        images = Column(_undecoded(table, image))
+        return [Cell(images, split, row, tables.folders) for row in range(len(table))]
+
+    if options.target_columns:
+        targets = target_columns(list(train.features), options, image, where)
+
+        def numbers(split: str) -> TargetRows:
+            cells = sources(split, (image, *targets))
+            values = tables.splits[split].select_columns(list(targets)).with_format(None)[:]
+            return TargetRows(split, cells, list(zip(*map(values.get, targets), strict=True)))
+
+        return assemble_targets(name, chosen, numbers, targets, seed, where=where)
     label = _label_column(train, options, where)
     names = getattr(train.features[label], "names", None)
 
     def rows(split: str | None) -> Rows | None:
         if split is None:
             return None
-        table = tables.splits[split]
-        if split != chosen.train:
-            _check_alike(table, train, (image, label), f"{where}: the split {printable(split)}")
-        images = Column(_undecoded(table, image))
-        sources = [Cell(images, split, row, tables.folders) for row in range(len(table))]
-        values = table.select_columns([label])[:][label]
-        return Rows(split, sources, _labels(values, names, f"{where}: {printable(split)}"))
+        cells = sources(split, (image, label))
+        values = tables.splits[split].select_columns([label])[:][label]
+        return Rows(split, cells, _labels(values, names, f"{where}: {printable(split)}"))
 
     trained = rows(chosen.train)
     assert trained is not None
@@ -194,7 +208,7 @@ def _kind(feature: Any) -> str:
     return printable(feature.dtype if isinstance(feature, Value) else type(feature).__name__)
 
 
-def _check_alike(table: Dataset, train: Dataset, columns: tuple[str, str], where: str) -> None:
+def _check_alike(table: Dataset, train: Dataset, columns: tuple[str, ...], where: str) -> None:
     for column in columns:
         if table.features.get(column) != train.features[column]:
             raise UsageError(

@@ -1,0 +1,9 @@
+"""What comes of a candidate, whatever it was measured for."""
+
+from __future__ import annotations
+
+from selector.records.certified import CertifiedCandidate
+from selector.records.measured import Evaluation, Skipped
+from selector.records.regression import RegressionEvaluation
+
+Outcome = Evaluation | RegressionEvaluation | CertifiedCandidate | Skipped

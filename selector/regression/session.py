@@ -1,0 +1,165 @@
+"""One run of ``selector rank --target-column``: from what the user asked for to the ranking."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from selector import __version__, store
+from selector.attacks import ATTACKS
+from selector.choosing import HEADS, RADIUS_SCALES
+from selector.controls import NOISE_DRAWS, SEARCH_STEPS
+from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.errors import UsageError
+from selector.fetching import FetchRules
+from selector.protocol import PROTOCOL_VERSION, RHO, choose_protocol
+from selector.records import (
+    Outcome,
+    RegressionEvaluation,
+    RegressionProtocol,
+    RegressionRanking,
+    RegressionTaskRecord,
+    Skipped,
+    TargetColumn,
+    ThreatRecord,
+)
+from selector.regression.choosing import knowing_only_the_mean
+from selector.regression.evaluation import evaluate
+from selector.regression.ranking import OBJECTIVES, choose, rank
+from selector.regression.summary import ERROR_CLIP
+from selector.regression.task import RegressionTask, load_regression
+from selector.reports.progress import Display
+from selector.run import Prepared
+from selector.scheduling import Event, Kept, Measuring, evaluate_all, in_background
+from selector.session import Request, check_name, library_versions, lock_record, report_images
+from selector.store import Store
+from selector.threat import ThreatModel
+from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget
+
+
+def run(request: Request, console: Console, *, dry_run: bool = False) -> RegressionRanking:
+    """Measure and rank, with progress on ``console``.
+
+    Raises:
+        UsageError: something asked for does not exist, or not for a regression.
+    """
+    _refuse(request, dry_run=dry_run)
+    task, setting = prepare(request, console)
+    candidates = request.chosen.candidates
+    kept, rules = Kept(store.default_path(), request.fresh), FetchRules(request.allow_pickle)
+
+    def measure(
+        prepared: Prepared, setting: Setting, on_pass: Callable[[int], None]
+    ) -> RegressionEvaluation:
+        return evaluate(prepared, setting, task.targets, on_pass)
+
+    def work(emit: Callable[[Event], None]) -> None:
+        how = Measuring(measure, Store.get_regression)
+        evaluate_all(candidates, setting, kept, rules, emit, how)
+
+    with Display(console, len(candidates), planned_passes(setting)) as display:
+        outcomes = display.follow(in_background(work))
+    return _ranking(outcomes, task, setting, request)
+
+
+def prepare(request: Request, console: Console) -> tuple[RegressionTask, Setting]:
+    """Load what is the same for all candidates.
+
+    Raises:
+        UsageError: something asked for does not exist or makes no sense.
+    """
+    threat = ThreatModel(request.norm, request.eps)
+    device = choose_device(request.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
+    task = load_regression(
+        request.task,
+        image_size=request.image_size,
+        sizes=protocol.sizes,
+        seed=request.seed,
+        options=request.task_options,
+    )
+    report_images(task.images, console)
+    return task, Setting(task.images, threat, protocol, device)
+
+
+def planned_passes(setting: Setting) -> int:
+    """Images forward through a backbone for one candidate, at most."""
+    task, full = setting.task, full_budget(setting.protocol).forward_passes
+    half = half_budget(setting.protocol).forward_passes
+    on_validation = full + len(RADIUS_SCALES) * half
+    on_test = 2 * full + HEAD_SEARCHES * half + NOISE_DRAWS + SEARCH_STEPS
+    attacked = len(task.validation) * (1 + on_validation) + len(task.test) * (1 + on_test)
+    return len(task.train) + attacked
+
+
+def _refuse(request: Request, *, dry_run: bool) -> None:
+    """Raise UsageError for what only tasks of classes have, and for unknown names."""
+    check_name("--attack", request.overrides.attack, ATTACKS)
+    check_name("--head", request.overrides.head, HEADS)
+    check_name("--objective with --target-column", request.objective, OBJECTIVES)
+    given = {
+        "--top": request.goal.top is not None,
+        "--budget": request.goal.budget is not None,
+        "--dry-run": dry_run,
+        "--certify": request.leaders is not None,
+    }
+    for option in (option for option, is_given in given.items() if is_given):
+        raise UsageError(
+            f"{option} must be left out with --target-column: it is for tasks of classes.",
+            hint="Every candidate is measured in full; --preset and --only make that less.",
+        )
+
+
+def _ranking(
+    outcomes: list[Outcome], task: RegressionTask, setting: Setting, request: Request
+) -> RegressionRanking:
+    measured = [o for o in outcomes if isinstance(o, RegressionEvaluation)]
+    ranked = rank(measured, seed=request.seed, objective=request.objective)
+    images, targets = task.images, task.targets
+    threat, protocol = setting.threat, setting.protocol
+    mean_error = knowing_only_the_mean(targets.test)
+    columns = zip(targets.columns, targets.mean.tolist(), targets.sd.tolist(), strict=True)
+    return RegressionRanking(
+        selector_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        task=RegressionTaskRecord(
+            name=images.name,
+            source=images.source,
+            columns=tuple(TargetColumn(name=n, mean=mean, sd=sd) for n, mean, sd in columns),
+            image_size=images.image_size,
+            train_images=len(images.train),
+            validation_images=len(images.validation),
+            test_images=len(images.test),
+            mean_error=mean_error,
+            unreadable=images.unreadable,
+            fingerprint=images.fingerprint,
+            revision=images.revision,
+        ),
+        threat=ThreatRecord(norm=threat.norm, eps=threat.eps),
+        protocol=RegressionProtocol(
+            version=PROTOCOL_VERSION,
+            preset=protocol.preset,
+            attack=protocol.attack,
+            restarts=protocol.restarts,
+            steps=protocol.steps,
+            loss_clip=ERROR_CLIP,
+            rho=RHO,
+            seed=protocol.seed,
+            head=protocol.head,
+        ),
+        device=describe_device(setting.device),
+        versions=library_versions(),
+        lock=lock_record(request.chosen),
+        objective=request.objective,
+        objective_kind=OBJECTIVES[request.objective].kind,
+        choice=choose(ranked, str(threat), mean_error, request.objective),
+        ranking=ranked,
+        skipped=tuple(o for o in outcomes if isinstance(o, Skipped)),
+    )
