@@ -350,6 +350,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.records.document",
         "selector.records.measured",
         "selector.records.base",
+        "selector.records.outcome",
         "selector.records.heads",
         "selector.records.plan",
         "selector.records.regression",
