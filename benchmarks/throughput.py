@@ -38,9 +38,9 @@ from selector.backbones import Backbone, load_backbone
 from selector.candidates import Candidate, Pinned
 from selector.devices import choose_device, describe_device, full_precision, keep_freed_memory
 from selector.evaluation import evaluate
-from selector.run import Prepared, first_batch_size
 from selector.fetching import prepare
 from selector.protocol import Overrides, choose_protocol
+from selector.run import Prepared, first_batch_size
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 from selector.workload import Setting
