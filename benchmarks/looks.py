@@ -27,14 +27,12 @@ class Compared:
 
     Attributes:
         name: of the candidate.
-        vacuous: by its looks; then shares are tolerances.
         images: it was looked at.
-        look: share, 0..1.
-        full: share, 0..1.
+        look: share of them that withstood, 0..1.
+        full: the same of the full measurement.
     """
 
     name: str
-    vacuous: bool
     images: int
     look: float
     full: float
@@ -57,11 +55,10 @@ def compare_looks(
             seen = store.get_screened(key)
             if seen is None:
                 break
-            shown += seen.tolerance if seen.vacuous else seen.robust_correct
-            vacuous = seen.vacuous
-        measured = images.tolerance if vacuous else images.robust_correct
-        there = [measured[place] for place in places(setting, Look(0, len(shown))).tolist()]
-        found.append(Compared(prepared.name, vacuous, len(shown), mean(shown), mean(there)))
+            shown += seen.withstood
+        seen_at = places(setting, Look(0, len(shown))).tolist()
+        there = [float(images.attacked_correct[place]) for place in seen_at]
+        found.append(Compared(prepared.name, len(shown), mean(shown), mean(there)))
     store.close()
     return tuple(found)
 
@@ -69,16 +66,15 @@ def compare_looks(
 def failed(eliminated: Eliminated, exhaustive: tuple[RankedEvaluation, ...]) -> bool:
     """Whether a candidate is better than its bound."""
     (full,) = (one for one in exhaustive if one.model == eliminated.model)
-    return order_key(full)[:2] < (int(eliminated.vacuous), -eliminated.upper)
+    return order_key(full)[:2] < (0, -eliminated.upper)
 
 
 def summary(looks: Sequence[Compared]) -> dict[str, dict[str, float]]:
-    """Looks less full measurements: of sound bounds on all images, on some, and of vacuous ones."""
+    """Looks less full measurements: of looks at all images, and at some."""
     whole = max(one.images for one in looks)
     groups = {
-        "sound, all images": [o for o in looks if not o.vacuous and o.images == whole],
-        "sound, some images": [o for o in looks if not o.vacuous and o.images < whole],
-        "vacuous": [one for one in looks if one.vacuous],
+        "all images": [one for one in looks if one.images == whole],
+        "some images": [one for one in looks if one.images < whole],
     }
     found = {}
     for name, members in groups.items():

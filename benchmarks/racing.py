@@ -8,8 +8,8 @@ exhaustively once, and raced once; the race's full measurements are the exhausti
     strict agreement     the race's top 3 are the exhaustive run's
     up to groups         they are, or are in a group of the exhaustive run that has one of these
     share of passes      images forward and back of the race, looks included / of the exhaustive run
-    looks                share that a candidate's looks show (tolerance, of a vacuous bound), less
-                         what its full measurement shows on the same images
+    looks                share that a candidate's looks show, less what its full measurement shows
+                         on the same images
     bounds that failed   of the eliminated, below the share of the full measurement
 
 The stated confidence takes for granted that looks do not fall behind full measurements by more than

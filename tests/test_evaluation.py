@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,18 +13,19 @@ import builders
 import pytest
 import torch
 
-from selector import batches, evaluation, spool
+from selector import batches, evaluation, fitting, run, spool
 from selector.candidates import Candidate, Pinned
+from selector.choosing import RADIUS_SCALES
 from selector.errors import CandidateError
-from selector.evaluation import evaluate
+from selector.evaluation import constant_accuracy, evaluate
 from selector.fetching import prepare
 from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
-from selector.records import Evaluation, HeadReport
-from selector.run import Prepared
+from selector.records import Estimate, Evaluation, HeadReport
+from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.scheduling import measurement_key
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
-from selector.workload import Setting, planned_passes
+from selector.workload import Setting, most_passes, planned_passes
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
 SIZES = Sizes(train=120, validation=30, test=40)
@@ -53,28 +55,79 @@ def measured(request: pytest.FixtureRequest, setting: Setting) -> Evaluation:
     return evaluate(candidate(request.param), setting)
 
 
-def heads(measured: Evaluation) -> tuple[HeadReport, HeadReport]:
-    return measured.probe, measured.bound_optimal
+def heads(measured: Evaluation) -> tuple[HeadReport, ...]:
+    return measured.head, measured.probe, measured.bound_optimal
 
 
-def test_estimated_robust_accuracy_is_never_above_attacked_accuracy(measured: Evaluation) -> None:
+def test_each_finer_resolution_says_no_less(measured: Evaluation) -> None:
+    """Criterion on g, criterion on A∘g, attacked class pair by class pair, clean."""
     for head in heads(measured):
-        for estimate in (head.on_representation, head.on_task):
-            assert (
-                estimate.estimated_robust_accuracy.value
-                <= head.attacked_accuracy.value
-                <= head.clean_accuracy.value
+        ladder = (
+            head.on_representation.estimated_robust_accuracy,
+            head.on_task.estimated_robust_accuracy,
+            head.attacked_accuracy,
+            head.clean_accuracy,
+        )
+        assert_rising(ladder)
+        assert_rising(
+            (
+                head.on_representation.estimated_tolerance,
+                head.on_task.estimated_tolerance,
+                head.attacked_tolerance,
+                head.clean_accuracy,
             )
+        )
+    for point in measured.frontier:
+        assert_rising(
+            (point.estimated_robust_accuracy, point.attacked_accuracy, point.clean_accuracy)
+        )
 
 
-def test_criterion_on_the_task_projection_is_never_below_that_on_the_representation(
+def assert_rising(estimates: tuple[Estimate, ...]) -> None:
+    values = [estimate.value for estimate in estimates]
+    assert all(b >= a - 1e-9 for a, b in pairwise(values)), values
+
+
+def test_each_finer_resolution_says_no_less_of_any_image(measured: Evaluation) -> None:
+    images = measured.per_image
+    rows = zip(images.robust_correct, images.attacked_correct, images.clean_correct, strict=True)
+    assert all(robust <= attacked <= clean for robust, attacked, clean in rows)
+    survived = zip(images.attacked_tolerance, images.attacked_correct, strict=True)
+    assert all((share == 1) == attacked for share, attacked in survived)
+    assert 0 < sum(images.attacked_correct) < sum(images.clean_correct)
+    smooth = zip(images.smooth, images.robust_correct, strict=True)
+    assert all((share > 0.5) == robust for share, robust in smooth)
+
+
+def test_the_frontier_runs_from_the_probe_to_a_head_for_all_of_the_displacement(
     measured: Evaluation,
 ) -> None:
-    for head in heads(measured):
-        assert (
-            head.on_task.estimated_robust_accuracy.value
-            >= head.on_representation.estimated_robust_accuracy.value
-        )
+    assert tuple(point.radius_scale for point in measured.frontier) == RADIUS_SCALES
+    by_scale = {point.radius_scale: point for point in measured.frontier}
+    for head in (measured.probe, measured.head):
+        point = by_scale[head.radius_scale]
+        assert point.l2 == head.l2
+        assert point.clean_accuracy == head.clean_accuracy
+        assert point.attacked_accuracy == head.attacked_accuracy
+        assert point.estimated_robust_accuracy == head.on_task.estimated_robust_accuracy
+        assert point.estimated_worst_case_loss == head.on_task.estimated_worst_case_loss
+    assert measured.probe.radius_scale == 0
+    kept = [point.validation_attacked_accuracy for point in measured.frontier]
+    assert by_scale[measured.head.radius_scale].validation_attacked_accuracy == max(kept)
+
+
+@pytest.mark.parametrize(("name", "same"), [("probe", "probe"), ("bound-optimal", "bound_optimal")])
+def test_the_head_that_is_asked_for_is_the_one_that_is_ranked_by(
+    setting: Setting, name: str, same: str
+) -> None:
+    asked = replace(setting, protocol=replace(setting.protocol, head=name))
+    found = evaluate(candidate("tiny_vit.cifar10_linf_8"), asked)
+    assert found.head == getattr(found, same)
+    images, n = found.per_image, SIZES.test
+    assert sum(images.attacked_correct) / n == found.head.attacked_accuracy.value
+    assert sum(images.clean_correct) / n == found.head.clean_accuracy.value
+    other = found.bound_optimal if name == "probe" else found.probe
+    assert found.head.clean_loss != other.clean_loss
 
 
 def test_loss_bounds_are_ordered(measured: Evaluation) -> None:
@@ -97,26 +150,51 @@ def test_displacement_on_the_projection_is_at_most_that_on_the_representation(
 
 def test_per_image_results_average_to_what_is_reported(measured: Evaluation) -> None:
     images, n = measured.per_image, SIZES.test
-    head = measured.bound_optimal
-    assert sum(images.robust_correct) / n == head.on_task.estimated_robust_accuracy.value
+    head, best = measured.head, measured.bound_optimal
+    assert sum(images.probe_correct) / n == measured.probe.clean_accuracy.value
+    assert sum(images.clean_correct) / n == head.clean_accuracy.value
     assert sum(images.attacked_correct) / n == head.attacked_accuracy.value
-    assert sum(images.clean_correct) / n == measured.probe.clean_accuracy.value
+    assert sum(images.robust_correct) / n == head.on_task.estimated_robust_accuracy.value
+    assert sum(images.attacked_tolerance) / n == pytest.approx(head.attacked_tolerance.value)
+    assert sum(images.smooth) / n == pytest.approx(head.on_task.estimated_smooth_accuracy.value)
     assert sum(images.worst_case_loss) / n == pytest.approx(
-        head.on_task.estimated_worst_case_loss.value
+        best.on_task.estimated_worst_case_loss.value
     )
 
 
-def test_planned_passes_are_the_passes_made(measured: Evaluation, setting: Setting) -> None:
-    planned = planned_passes(setting).forward + 3 * evaluation.PREFLIGHT_IMAGES
-    # An image that is far from a maximum saves a pass in each of three searches with two starts.
-    saved = planned - measured.cost.forward_passes
-    assert 0 <= saved <= SIZES.validation + 2 * SIZES.test
+def test_passes_are_as_many_as_planned_but_for_the_pairs_in_doubt(
+    measured: Evaluation, setting: Setting
+) -> None:
+    most, made = most_passes(setting), measured.cost
+    assert made.forward_passes <= most.forward + 3 * PREFLIGHT_IMAGES
+    assert made.backward_passes <= most.backward + PREFLIGHT_IMAGES
+    planned = planned_passes(setting)
+    assert planned.forward < most.forward
+    assert planned.backward < most.backward
+    assert_pairs(measured, range(1, 9 * (5 * SIZES.validation + 2 * SIZES.test)))
 
 
-def test_backward_passes_are_one_per_step_and_start(measured: Evaluation) -> None:
-    # Two restarts of four steps: two ascents of two steps and one of four, eight in all.
-    starts = 2 * (SIZES.validation + 2 * SIZES.test) + 4 * SIZES.test
-    assert measured.cost.backward_passes == 4 * starts + evaluation.PREFLIGHT_IMAGES
+def assert_pairs(measured: Evaluation, possible: range) -> None:
+    """Two restarts of four steps; for losses, and for each pair in doubt, one restart."""
+    losses = 2 if measured.head.radius_scale == 0 else 3
+    validation, test = SIZES.validation, SIZES.test
+    backward = PREFLIGHT_IMAGES + 8 * validation + (2 * 8 + losses * 4) * test
+    pairs, rest = divmod(measured.cost.backward_passes - backward, 4)
+    assert rest == 0
+    assert pairs in possible
+    # Clean features, controls, and per search a pass for each step, each end, and to score.
+    forward = 3 * PREFLIGHT_IMAGES + SIZES.train + validation + test + (8 + 20) * test
+    forward += 13 * validation + (2 * 13 + losses * 6) * test + 6 * pairs
+    # An image that is far from a maximum saves one in each search with two starts.
+    assert 0 <= forward - measured.cost.forward_passes <= validation + 2 * test
+
+
+def test_where_displacement_settles_every_pair_none_is_attacked(setting: Setting) -> None:
+    tiny = replace(setting, threat=ThreatModel("linf", 1e-4 / 255))
+    found = evaluate(candidate("tiny_vit.cifar10"), tiny)
+    assert_pairs(found, range(1))
+    assert found.head.attacked_accuracy == found.head.clean_accuracy
+    assert found.head.on_task.estimated_robust_accuracy == found.head.clean_accuracy
 
 
 @pytest.mark.parametrize(("eps", "precision"), [(8 / 255, "bf16"), (0.01 / 255, "fp32")])
@@ -139,36 +217,52 @@ def test_same_seed_same_numbers_whatever_the_batch_size(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate(candidate("tiny_vit.cifar10"), setting)
-    monkeypatch.setattr(evaluation, "_LARGEST_BATCH", 7)
+    monkeypatch.setattr(run, "_LARGEST_BATCH", 7)
     second = evaluate(candidate("tiny_vit.cifar10"), setting)
     assert second.cost.batch_size == 7
     assert second.sensitivity.mean.value == pytest.approx(first.sensitivity.mean.value, rel=1e-3)
     assert second.probe.clean_accuracy == first.probe.clean_accuracy
 
 
-@pytest.fixture
-def short(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Setting:
-    """A short search in batches of ten, which are the same whatever part they are of."""
-    monkeypatch.setattr(evaluation, "_LARGEST_BATCH", 10)
-    return replace(setting, protocol=replace(setting.protocol, restarts=1, steps=2))
-
-
 def test_numbers_do_not_depend_on_how_many_images_are_in_memory(
-    short: Setting, monkeypatch: pytest.MonkeyPatch
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def small() -> Setting:
+        """A short search of few images, each by itself: the same whoever else is in memory."""
+        sizes = Sizes(train=60, validation=15, test=20)
+        protocol = replace(setting.protocol, restarts=1, steps=2, sizes=sizes)
+        task = load_task("builtin:digits", image_size=32, sizes=sizes, seed=0)
+        return replace(setting, task=task, protocol=protocol)
+
     def measured(setting: Setting) -> Evaluation:
         found = evaluate(candidate("tiny_vit.cifar10"), setting)
         return found.model_copy(update={"cost": builders.evaluation().cost})
 
-    whole = measured(short)
-    monkeypatch.setattr(evaluation, "AT_ONCE", 30)
-    assert measured(short) == whole
-    monkeypatch.setattr(evaluation, "AT_ONCE", 10)
+    def at_once(images: int) -> None:
+        for module in (run, fitting, evaluation):
+            monkeypatch.setattr(module, "AT_ONCE", images)
+
+    monkeypatch.setattr(run, "_LARGEST_BATCH", 1)
+    whole = measured(small())
+    at_once(15)
+    assert measured(small()) == whole
+    at_once(7)
     monkeypatch.setattr(spool, "IN_MEMORY", 0)
-    task = load_task("builtin:digits", image_size=32, sizes=SIZES, seed=0)
-    assert isinstance(task.test.pixels, spool.FileRows)
-    assert task.fingerprint == short.task.fingerprint
-    assert measured(replace(short, task=task)) == whole
+    spooled = small()
+    assert isinstance(spooled.task.test.pixels, spool.FileRows)
+    assert measured(spooled) == whole
+
+
+def test_the_accuracy_of_a_constant_answer(task: Task) -> None:
+    counts = task.train.labels.bincount()
+    most = next(label for label in range(10) if counts[label] == counts.max())
+    right = sum(label == most for label in task.test.labels.tolist())
+    assert constant_accuracy(task) == right / SIZES.test
+    assert 0.05 < constant_accuracy(task) < 0.2
+    labels = torch.tensor([0, 1, 1, 1, 2, 2])
+    train = SimpleNamespace(labels=labels)
+    test = SimpleNamespace(labels=torch.tensor([2, 2, 2, 1]))
+    assert constant_accuracy(SimpleNamespace(train=train, test=test)) == 0.25  # type: ignore[arg-type]
 
 
 def test_a_disk_without_room_for_features_is_the_candidates_own_row(
@@ -255,8 +349,9 @@ def test_a_measurement_is_kept_under_everything_it_depends_on(
     assert key == measurement_key(name, files(name), setting)
     assert key != measurement_key(name, prepared, replace(setting, **change))
     assert key != measurement_key(other, files(other), setting)
-    seeded = replace(setting, protocol=replace(setting.protocol, seed=1))
-    assert key != measurement_key(name, prepared, seeded)
+    for change_of in ({"seed": 1}, {"head": "probe"}):
+        asked = replace(setting, protocol=replace(setting.protocol, **change_of))
+        assert key != measurement_key(name, prepared, asked)
 
 
 @pytest.mark.parametrize("preset", ["quick", "standard", "thorough"])

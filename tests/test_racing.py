@@ -53,10 +53,10 @@ from selector.reports.plan import print_plan
 from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.scheduling import Event, Finished, Kept, Looked
-from selector.screening import Look, fit_passes, look_passes, places, screen, shortened
+from selector.screening import Look, places, screen, shortened
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
-from selector.workload import PassCount, Setting, planned_passes
+from selector.workload import PassCount, Setting, most_passes
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
 SIZES = Sizes(train=60, validation=10, test=24)
@@ -139,9 +139,9 @@ def test_more_confidence_is_a_higher_bound(values: np.ndarray, more: int, alpha:
 
 
 def test_a_lower_tier_is_below_and_equals_are_not() -> None:
-    sound, vacuous = Standing(0, 0.1, 16), Standing(1, 0.9, 16)
-    assert vacuous.below(sound)
-    assert not sound.below(vacuous)
+    sound, masked = Standing(0, 0.1, 16), Standing(1, 0.9, 16)
+    assert masked.below(sound)
+    assert not sound.below(masked)
     assert not sound.below(sound)
     assert Standing(0, 0.09, 16).below(sound)
 
@@ -152,7 +152,7 @@ def test_the_bar_is_the_last_of_the_wanted() -> None:
     field = Field(images=10, wanted=2, confidence=0.95)
     assert field.bar(rows[:1]) is None
     assert field.bar(rows) == Standing(0, 0.8, 10)
-    assert replace(field, wanted=4).bar(rows) == Standing(2, 1.0, 10)
+    assert replace(field, wanted=4).bar(rows) == Standing(1, 1.0, 10)
 
 
 def right(hits: int, images: int = 10) -> tuple[bool, ...]:
@@ -197,10 +197,10 @@ class World:
     """Candidates that are made up, and a clock that moves when they are measured.
 
     Attributes:
-        shares: per candidate and image, in the task's order, whether the criterion holds.
-        flattery: of the images that are not right, the share that a look takes for right.
-        misses: of candidates, how many images that are right the looks take for wrong.
-        tiers: of candidates other than 0.
+        shares: per candidate and image, in the task's order, whether it withstands.
+        flattery: of the images that do not, the share that a look takes for such as do.
+        misses: of candidates, how many images that withstand the looks take for lost.
+        masked: candidates whose gradients turn out masked.
         broken: who fails, in a "look" or in "full".
     """
 
@@ -208,7 +208,7 @@ class World:
     tmp_path: Path
     flattery: float = 0.0
     misses: dict[str, int] = field(default_factory=dict)
-    tiers: dict[str, int] = field(default_factory=dict)
+    masked: str = ""
     seconds_full: float = 10.0
     seconds_look: float = 1.0
     time: float = 100.0
@@ -263,13 +263,10 @@ class World:
     ) -> Evaluation:
         name = prepared.name
         cost = self.spend(name, "full", self.seconds_full, on_pass)
-        tier = self.tiers.get(name, 0)
         made = evaluation(
             name,
             tuple(map(bool, self.shares[name])),
-            tolerance=self.shares[name].tolist(),
-            vacuous=tier == 1,
-            flags=["masked_gradients"] if tier == 2 else (),
+            flags=["masked_gradients"] if name in self.masked else (),
         )
         return made.model_copy(update={"cost": cost, "model": prepared.model})
 
@@ -293,9 +290,7 @@ class World:
         return Screened(
             name=name,
             model=prepared.model,
-            vacuous=self.tiers.get(name, 0) == 1,
-            robust_correct=tuple(bool(value) for value in seen),
-            tolerance=tuple(seen.tolist()),
+            withstood=tuple(bool(value) for value in seen),
             cost=cost,
         ), None
 
@@ -349,7 +344,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         for module in (contest, entrants):
             monkeypatch.setattr(module, "planned_passes", lambda setting: PassCount(600, 400))
         monkeypatch.setattr(entrants, "look_passes", lambda *_: PassCount(100, 0))
-        monkeypatch.setattr(entrants, "fit_passes", lambda *_: PassCount(0, 0))
+        monkeypatch.setattr(entrants, "first_passes", lambda *_: PassCount(0, 0))
         return made
 
     return make
@@ -399,24 +394,17 @@ def test_looks_may_fall_behind_as_far_as_is_allowed_for(
     assert [one.name for one in race.eliminated] == (["a"] if lost else [])
 
 
-def test_sound_shares_are_raised_and_tolerances_are_not() -> None:
+def test_shares_are_raised_by_what_is_allowed_for() -> None:
     field = Field(images=4, wanted=1, confidence=0.95)
     cost = evaluation().cost
 
-    def seen(shares: Sequence[float], *, vacuous: bool) -> Screened:
-        right = tuple(bool(share) for share in shares)
-        return Screened(
-            name="a",
-            model="a",
-            vacuous=vacuous,
-            robust_correct=right,
-            tolerance=tuple(shares),
-            cost=cost,
-        )
+    def seen(*withstood: bool) -> Screened:
+        return Screened(name="a", model="a", withstood=withstood, cost=cost)
 
-    assert field.standing([seen((1, 0, 0, 0), vacuous=False)]).share == 0.25 + ALLOWANCE
-    assert field.standing([seen((1, 1, 1, 1), vacuous=False)]).share == 1
-    assert field.standing([seen((1, 0.5, 0, 0), vacuous=True)]).share == 0.375
+    assert field.standing([seen(True, False, False, False)]).share == 0.25 + ALLOWANCE
+    parts = field.standing([seen(True, False), seen(True, False)])
+    assert parts == Standing(0, 0.5 + ALLOWANCE, 4)
+    assert field.standing([seen(True, True, True, True)]).share == 1
 
 
 def test_equals_are_not_eliminated(world: Make) -> None:
@@ -425,22 +413,16 @@ def test_equals_are_not_eliminated(world: Make) -> None:
     assert {one.name for one in clear.evaluations()} == set("abc")
 
 
-def test_the_vacuous_are_below_the_sound_and_raced_by_tolerance_among_themselves(
-    world: Make,
-) -> None:
-    mixed = world((0.9, 0.2, 0.8), tiers={"a": 1, "c": 1})
-    race = mixed.race(Goal(top=1))
-    assert [one.name for one in mixed.evaluations()] == ["b"]
-    assert all(one.vacuous and not one.bar_vacuous for one in race.eliminated)
-
-    vacuous = world((0.9, 0.1, 0.05), tiers=dict.fromkeys("abc", 1), seed=1)
-    race = vacuous.race(Goal(top=1), seed=1)
-    assert [one.name for one in vacuous.evaluations()] == ["a"]
-    assert all(one.vacuous and one.bar_vacuous for one in race.eliminated)
+def test_where_nobody_withstands_anything_nobody_is_eliminated(world: Make) -> None:
+    """What the usual probe survives decides between them, and no look has shown that."""
+    lost = world((0.0, 0.0, 0.0))
+    race = lost.race(Goal(top=1))
+    assert {one.name for one in lost.evaluations()} == set("abc")
+    assert race.eliminated == ()
 
 
 def test_one_whose_gradient_turns_out_masked_takes_nobodys_place(world: Make) -> None:
-    masked = world((0.95, 0.6, 0.05), tiers={"a": 2})
+    masked = world((0.95, 0.6, 0.05), masked="a")
     race = masked.race(Goal(top=1))
     assert [one.name for one in masked.evaluations()] == ["a", "b"]
     assert [one.name for one in race.eliminated] == ["c"]
@@ -595,21 +577,37 @@ def prepared() -> Prepared:
     return prepare(Pinned(one), None, lambda count: None)
 
 
-def test_a_look_flatters_and_its_passes_are_those_planned(
+def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
     prepared: Prepared, setting: Setting
 ) -> None:
     first, heads = screen(prepared, setting, Look(0, 16))
     second, same = screen(prepared, setting, Look(16, 24), heads)
     assert same is heads
     preflight = 4 * PREFLIGHT_IMAGES
-    fit, looks = fit_passes(setting).total, [look_passes(setting, n).total for n in (16, 8)]
-    known = [fit + looks[0], looks[1]]
-    assert [passes_of(one.cost) - preflight for one in (first, second)] == known
+    # One clean pass, and twelve for the displacement of an image that is attacked; twelve for each
+    # pair in doubt, of five heads on validation images and of one on test images.
+    known = (60 + 13 * (10 + 16), 13 * 8)
+    for look, plain, attacked in zip((first, second), known, (10 * 5 + 16, 8), strict=True):
+        pairs, rest = divmod(passes_of(look.cost) - preflight - plain, 12)
+        assert rest == 0
+        assert 0 <= pairs <= 9 * attacked
     full = evaluate(prepared, setting)
-    assert passes_of(full.cost) - preflight == planned_passes(setting).total
-    looked = (*first.robust_correct, *second.robust_correct)
-    assert sum(looked) >= sum(full.per_image.robust_correct)
-    assert sum(first.tolerance) + sum(second.tolerance) >= sum(full.per_image.tolerance)
+    assert passes_of(full.cost) - preflight <= most_passes(setting).total
+    looked = (*first.withstood, *second.withstood)
+    assert len(looked) == 24
+    assert 0 < sum(full.per_image.attacked_correct) <= sum(looked) < 24
+
+
+def test_a_look_is_at_the_head_that_is_ranked_by(prepared: Prepared, setting: Setting) -> None:
+    whole = Look(0, 24)
+    _, heads = screen(prepared, setting, whole)
+    found = []
+    for name in ("probe", "1"):
+        asked = replace(setting, protocol=replace(setting.protocol, head=name))
+        found.append(screen(prepared, asked, whole, heads)[0].withstood)
+        planted = replace(heads, recommended=heads.picked(name))
+        assert found[-1] == screen(prepared, setting, whole, planted)[0].withstood
+    assert found[0] != found[1]
 
 
 def test_looks_are_at_the_same_images_for_all_and_at_all_of_them(setting: Setting) -> None:
@@ -636,8 +634,10 @@ def test_a_plan_says_the_least_and_the_most_that_a_race_takes(setting: Setting) 
     dear, cheap = ({"passes": 1000, "estimated_seconds": 10 * pace} for pace in (3, 1))
     rows = [row("a", **dear), row("b", **cheap), row("c", kept=True), row("d", code="gated")]
     race = plan_race(rows, setting, Goal(top=2, budget=60.0))
-    # Per image one clean pass, seven forward and five back; 60 train, 10 validation images.
-    first, whole = 60 + 13 * (10 + 16), 60 + 13 * (10 + 24)
+    # Per image one clean pass, seven forward and five back, and as many for about one pair in
+    # doubt of each head: one on test images, five on validation images; 60 train images.
+    fit = 60 + 10 * (1 + 12 + 5 * 12)
+    first, whole = fit + 16 * (1 + 12 + 12), fit + 24 * (1 + 12 + 12)
     assert (race.least_passes, race.most_passes) == (2 * first + 1000, 3 * whole + 2000)
     assert race.least_seconds == pytest.approx(2 * first * 0.02 + 10)
     assert race.most_seconds == pytest.approx(3 * whole * 0.02 + 40)
@@ -698,7 +698,10 @@ def test_the_command_finds_what_the_exhaustive_run_finds(tmp_path: Path) -> None
     }
     for one in others:
         (out,) = (e for e in race["eliminated"] if e["name"] == one["name"])
-        assert (out["vacuous"], out["bar_vacuous"]) == (one["vacuous"], first["vacuous"])
+        assert (
+            out["upper"] < out["bar"] == pytest.approx(first["head"]["attacked_accuracy"]["value"])
+        )
+        assert one["head"]["attacked_accuracy"]["value"] <= out["upper"]
 
 
 def test_no_time_at_all_is_an_exit_code_of_its_own_and_says_what_to_do(tmp_path: Path) -> None:
