@@ -53,8 +53,9 @@ def main() -> None:
     options = parse()
     console = Console(width=110)
     with tempfile.TemporaryDirectory() as temporary:
-        tasks = ["builtin:digits", str(sprites.write(Path(temporary) / "sprites"))]
-        tasks += [options.data] * bool(options.data) + options.task
+        tasks = ["builtin:digits"] + [options.data] * bool(options.data) + options.task
+        if options.sprites:
+            tasks.append(str(sprites.write(Path(temporary) / "sprites")))
         wanted = list(plan(options, tasks))
         files = (*options.known, *[options.truth] * bool(options.truth))
         device = str(choose_device(options.device))
@@ -83,6 +84,7 @@ def parse() -> argparse.Namespace:
     add("--backbones", default="*", help="only those whose names match")
     add("--data", help="CIFAR-10: a folder of parquet files, or hf:owner/name")
     add("--task", action="append", default=[], help="a further task, as selector rank takes it")
+    add("--sprites", action="store_true", help="a task of drawn shapes, too")
     add("--threats", nargs="+", default=list(THREATS), help="such as linf:1/255")
     add("--images", type=int, default=64, help="test images of each task")
     add("--seeds", type=int, default=1, help="draws of the tasks, each with its own attack")
