@@ -168,7 +168,7 @@ def targets(cells: Sequence[Found]) -> list[Target]:
             beaten == fought,
         ),
         Target("passes, share of the ground truth's", "<= 0.25", f"{share:.3f}", share <= 0.25),
-        Target("criterion / attacked accuracy", ">= 0.85", f"{tight:.3f}", tight >= 0.85,
+        Target("criterion / attacked accuracy", ">= 0.85", f"{tight:.3f}", tight >= 0.85),
     ]  # fmt: skip
 
 
