@@ -63,7 +63,7 @@ def main() -> None:
         found.sort(key=lambda cell: (cell.task, str(cell.threat), cell.seed, cell.backbone))
         checked = list(check(found, terms, options))
     some, aims = boards(found), targets(found)
-    tables.show(some, aims, console)
+    tables.show(found, some, aims, console)
     for line in checked:
         console.print(line)
     if options.output and found:
@@ -86,6 +86,7 @@ def parse() -> argparse.Namespace:
     add("--threats", nargs="+", default=list(THREATS), help="such as linf:1/255")
     add("--images", type=int, default=64, help="test images of each task")
     add("--seeds", type=int, default=1, help="draws of the tasks, each with its own attack")
+    add("--attack", choices=ATTACKS, default="standard", help="apgd: AutoAttack's first two parts")
     add(
         "--known",
         type=Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -359,6 +360,7 @@ def a_cell(quality: Any, name: str, keeps: int, score: float, seed: int = 0) -> 
         majority=0.1,
         truth=a_truth(quality, clean="1" * 100, robust=bits, forward=300, backward=200),
         reused=False,
+        held=0,
         broken=0,
     )
 
@@ -381,7 +383,9 @@ def test_boards_compare_scores_with_the_truth(quality: Any) -> None:
     assert not met["mean weighted tau"]
     assert met["passes, share of the ground truth's"]
     assert not met["criterion / attacked accuracy"]
-    document = quality.tables.document(cells, boards, quality.boards.targets(cells))
+    document = json.loads(
+        json.dumps(quality.tables.document(cells, boards, quality.boards.targets(cells)))
+    )
     assert document["tables"].keys() == {"all tasks and threats", "digits, linf"}
     assert document["cells"][0]["robust_accuracy"] == 0.6
 
@@ -393,5 +397,5 @@ def test_boards_without_an_order_are_listed_and_left_out(
 
     boards = quality.boards.boards([a_cell(quality, name, 50, 1.0) for name in "abc"])
     assert quality.boards.lines(boards) == []
-    quality.tables.show(boards, [], Console(width=110))
+    quality.tables.show([], boards, [], Console(width=110))
     assert "left out: digits, linf 0.1, seed 0: fewer than three" in capsys.readouterr().out

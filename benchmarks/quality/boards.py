@@ -157,7 +157,7 @@ def targets(cells: Sequence[Found]) -> list[Target]:
     passes = sum(cell.passes for cell in cells)
     attack = sum(cell.truth.forward + cell.truth.backward for cell in cells)
     criterion = sum(cell.criterion for cell in cells)
-    attacked = sum(cell.robust.mean() for cell in cells)
+    attacked = sum(float(cell.robust.mean()) for cell in cells)
     tau, lost = ours["weighted_tau"].value, ours["regret"].value
     share, tight = passes / max(1, attack), criterion / max(1e-9, attacked)
     return [

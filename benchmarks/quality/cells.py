@@ -82,7 +82,8 @@ class Found:
         majority: share of the most frequent class among the test images.
         truth: of the same head on the same images.
         reused: the truth was known.
-        broken: images that the criterion holds for and AutoAttack took all the same.
+        held: images that the criterion holds for.
+        broken: those of them that AutoAttack took all the same.
     """
 
     cell: Cell
@@ -97,6 +98,7 @@ class Found:
     majority: float
     truth: Truth
     reused: bool
+    held: int
     broken: int
 
     @property
@@ -146,6 +148,7 @@ def _find(cell: Cell, terms: Terms) -> Found:
         majority=task.test.labels.bincount().max().item() / len(task.test),
         truth=found,
         reused=reused,
+        held=sum(record.per_image.robust_correct),
         broken=int((np.array(record.per_image.robust_correct) & ~robust).sum()),
     )
 

@@ -30,7 +30,9 @@ def groups(some: Sequence[Board]) -> Iterator[tuple[str, list[Board]]]:
         yield title, mine
 
 
-def show(some: Sequence[Board], aims: Sequence[Target], console: Console) -> None:
+def show(
+    cells: Sequence[Found], some: Sequence[Board], aims: Sequence[Target], console: Console
+) -> None:
     """Print a table for each group of boards, what was left out, and the targets."""
     for title, mine in groups(some):
         found = lines(mine)
@@ -39,6 +41,8 @@ def show(some: Sequence[Board], aims: Sequence[Target], console: Console) -> Non
     for board in some:
         if board.degenerate:
             console.print(f"left out: {_name(board)}: {board.degenerate}")
+    broken, held = sum(cell.broken for cell in cells), sum(cell.held for cell in cells)
+    console.print(f"the criterion holds for {held} images, of which the attack took {broken}")
     for aim in aims:
         console.print(f"{'met   ' if aim.met else 'MISSED'} {aim.what} {aim.wanted}: {aim.found}")
 
@@ -114,6 +118,7 @@ def _cell(cell: Found) -> dict[str, Any]:
         "own_attacked_accuracy": round(cell.attacked, 4),
         "criterion_accuracy": round(cell.criterion, 4),
         "bound_loss": round(cell.bound, 4),
+        "criterion_holds": cell.held,
         "criterion_broken": cell.broken,
         "scores": {name: round(float(values.mean()), 5) for name, values in cell.scores.items()},
         "passes": cell.passes,
