@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from selector import bounds, intervals
+from selector.baselines import Baselines
 from selector.diagnostics import diagnose, flags
 from selector.heads import ChosenHead, Heads, Labelled, LinearHead
 from selector.outcomes import Estimates, HeadOutcomes, Outcomes
 from selector.protocol import CLIP_IN_LOG_K, RHO
 from selector.records import (
+    BaselineScores,
     EstimatedRobustness,
     Findings,
     HeadReport,
@@ -72,6 +74,17 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
             worst_case_loss=_as_tuple(found.bound_optimal.on_task.worst_case_loss),
             tolerance=_as_tuple(found.probe.on_task.tolerance),
         ),
+    )
+
+
+def baseline_scores(found: Baselines) -> BaselineScores:
+    """What others rank by, with intervals where it is a share of test images."""
+    lda = found.lda_correct
+    return BaselineScores(
+        knn_accuracy=intervals.proportion(found.knn_correct),
+        lda_accuracy=None if lda is None else intervals.proportion(lda),
+        log_me=found.log_me,
+        h_score=found.h_score,
     )
 
 

@@ -28,6 +28,8 @@ PURE = (
     "objective",
     "bounds",
     "rows",
+    "baselines",
+    "discriminants",
 )
 OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typer", "safetensors"}
 
@@ -40,6 +42,7 @@ OWNERS = {
     "httpx2": {"selector.hub"},
     "datasets": {"selector.hub", "selector.tasks"},
     "yaml": {"selector.candidates"},
+    "sklearn": {"selector.baselines"},
     "PIL": {"selector.tasks", "selector.demo"},
     "sqlite3": {"selector.store"},
     "typer": {"selector.cli", "selector.shell"},

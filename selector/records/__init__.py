@@ -23,6 +23,7 @@ from selector.records.document import (
     Unsettled,
 )
 from selector.records.measured import (
+    BaselineScores,
     Cost,
     Diagnostics,
     Estimate,
@@ -44,6 +45,7 @@ from selector.records.plan import Plan, PlannedCandidate, PlannedRace
 
 __all__ = [
     "SCHEMA_VERSION",
+    "BaselineScores",
     "Choice",
     "Cost",
     "DeviceRecord",
