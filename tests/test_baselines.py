@@ -25,6 +25,7 @@ from selector.baselines import TRAIN_IMAGES, Baselines, baselines, knn_correct, 
 from selector.batches import AT_ONCE
 from selector.discriminants import centred, h_score, lda_correct, shrinkage
 from selector.heads import Labelled
+from selector.intervals import proportion
 from selector.records import BaselineScores
 from selector.rows import Rows
 from selector.summary import baseline_scores
@@ -147,6 +148,11 @@ def test_the_shrinkage_is_that_of_scikit_learn(seed: int, images: int, dimension
     assert shrinkage(z) == pytest.approx(ledoit_wolf_shrinkage(z), abs=1e-9)
 
 
+@given(seeds, st.integers(2, 40))
+def test_a_single_feature_is_not_shrunk(seed: int, images: int):
+    assert shrinkage(centred(normal(images, 1, seed=seed).numpy())) == 0
+
+
 @given(cases)
 def test_the_h_score_is_the_trace_of_its_definition(c: Case):
     z, labels = c.train.numpy(), c.labels.numpy()
@@ -173,6 +179,21 @@ def test_lda_answers_as_scikit_learn_does(c: Case):
 def test_lda_answers_as_scikit_learn_does_on_real_features(load):
     # Of the digits' features some are constant, and more are within a class.
     c = halves(load)
+    assert torch.equal(c.lda(), reference_lda(c))
+
+
+@given(st.floats(-1e6, 1e6), st.integers(1, 40))
+def test_what_is_constant_is_exactly_zero_when_it_is_centred(value: float, images: int):
+    # Else its rounding would count as its scale.
+    assert (centred(np.full((images, 2), value)) == 0).all()
+
+
+@given(cases, st.sampled_from([0.1, 1 / 3, 7.0]))
+def test_lda_answers_as_scikit_learn_does_where_a_feature_is_constant_in_each_class(
+    c: Case, step: float
+):
+    # Whose mean over the class may differ from it by rounding.
+    c = replace(c, train=torch.cat([step * c.labels[:, None], c.train[:, 1:]], dim=1))
     assert torch.equal(c.lda(), reference_lda(c))
 
 
@@ -332,10 +353,12 @@ def test_a_class_for_each_point_has_no_covariance_within():
     assert np.isfinite(found.log_me)
 
 
-def test_two_images_a_class_of_many_features_have_no_covariance_within():
-    c = case(0, classes=4, images=8, dimensions=30)
-    assert scores(c).lda_correct is None
-    assert scores(replace(c, labels=c.labels.clamp_max(2), classes=3)).lda_correct is not None
+@given(seeds, st.integers(5, 30))
+def test_two_images_a_class_of_many_features_have_no_covariance_within(seed: int, dimensions: int):
+    c = case(seed, classes=4, images=8, dimensions=dimensions)
+    assert lda_correct(c.fit, c.fit) is None
+    fewer = Labelled.clean(c.train, c.labels.clamp_max(2))
+    assert lda_correct(fewer, fewer) is not None
 
 
 def test_two_points_of_equally_many_images_have_no_h_score():
@@ -525,9 +548,8 @@ def test_features_and_labels_may_be_on_any_device(device: str):
 def test_the_record_has_shares_with_intervals_and_keeps_what_is_missing():
     right = torch.tensor([True, True, False, True])
     record = baseline_scores(Baselines(right, ~right, log_me=-0.5, h_score=1.5))
-    assert (record.knn_accuracy.value, record.knn_accuracy.n) == (0.75, 4)
-    assert record.knn_accuracy.low < 0.75 < record.knn_accuracy.high
-    assert record.lda_accuracy.value == 0.25
+    assert record.knn_accuracy == proportion(right)
+    assert record.lda_accuracy == proportion(~right)
     assert (record.log_me, record.h_score) == (-0.5, 1.5)
     bare = baseline_scores(Baselines(right, None, None, None))
     assert (bare.lda_accuracy, bare.log_me, bare.h_score) == (None, None, None)
