@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from selector.heads import LinearHead
+from selector.regression import heads
 from selector.regression.bounds import worst_squared
 from selector.regression.heads import (
     RIDGE_GRID,
@@ -116,6 +117,26 @@ def test_no_other_head_has_a_lower_bound(seed: int, reach: float) -> None:
             fitted.bias + size * normal(2, seed=seed + 1),
         )
         assert lowest <= bound(other, data) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_slopes_are_those_of_the_smoothed_objective(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So much smoothing that its own share is felt.
+    monkeypatch.setattr(heads, "_SMOOTHING", 0.5)
+    points, targets = normal(20, 2, seed=0), normal(20, columns, seed=1)
+    problem = heads._Bounded(points, targets, normal(20, seed=2).abs(), 0.1)
+    at = normal(columns, 3, seed=3)
+    _, slope = problem._smooth(at[:, :-1], at[:, -1])
+    for place in range(at.numel()):
+        step = torch.zeros_like(at).flatten()
+        step[place] = 1e-6
+        high, low = (
+            problem._smooth(moved[:, :-1], moved[:, -1])[0]
+            for moved in (at + step.view_as(at), at - step.view_as(at))
+        )
+        assert slope.flatten()[place].item() == pytest.approx((high - low) / 2e-6, abs=1e-6)
 
 
 def test_where_everything_can_be_pushed_only_the_mean_is_known() -> None:
