@@ -319,6 +319,7 @@ def test_unreadable_names_that_are_not_unicode_can_be_reported(folder: Folder) -
         validation_images=15,
         test_images=15,
         prior_entropy=0.69,
+        constant_accuracy=0.5,
         unreadable=(unreadable,),
         fingerprint="f",
     )

@@ -79,44 +79,6 @@ class Diagnostics(Record):
     effective_rank: Annotated[float, Field(description="exp(entropy) of the feature spectrum")]
 
 
-class BaselineScores(Record):
-    """What others rank by: how well clean features tell classes apart, nothing attacked.
-
-    Computed from at most 5,000 training images, the same for every candidate.
-    """
-
-    knn_accuracy: Annotated[
-        Estimate,
-        Field(
-            description="share of test images that at most five nearest training images, by"
-            " cosine, name correctly"
-        ),
-    ]
-    lda_accuracy: Annotated[
-        Estimate | None,
-        Field(
-            description="share of test images that linear discriminant analysis of training"
-            " images names correctly; null where features vary too little within classes, or"
-            " classes have too few images"
-        ),
-    ]
-    log_me: Annotated[
-        float | None,
-        Field(
-            description="LogME of training images: log evidence per image, in nats, of a linear"
-            " model of each class; depends on the unit of the features; null where all are zero"
-        ),
-    ]
-    h_score: Annotated[
-        float | None,
-        Field(
-            description="H-score of training images, Ledoit-Wolf covariance: share of variance"
-            " that is between classes, summed over directions; null where they have no"
-            " covariance to speak of, as when features are constant"
-        ),
-    ]
-
-
 class Cost(Record):
     """What measuring this candidate took."""
 
