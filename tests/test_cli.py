@@ -93,6 +93,29 @@ def test_a_ranking_in_all_its_forms(environment: dict[str, str], tmp_path: Path)
     assert document["choice"]["sentence"].split(":")[0] in " ".join(again.stdout.split())
     assert max(map(len, again.stdout.splitlines())) <= 100
 
+    fewer = selector(
+        "rank", *DIGITS, *models, "--objective", "parameters", "--json", env=environment
+    )
+    assert fewer.stderr.count("kept from an earlier run") == 2, (
+        "what is ranked by is no measurement"
+    )
+    by_size = json.loads(fewer.stdout)
+    jsonschema.validate(by_size, json.loads(schema.stdout))
+    assert (document["objective"], document["objective_kind"]) == ("attacked", "attacked")
+    assert (by_size["objective"], by_size["objective_kind"]) == ("parameters", "clean")
+    assert by_size["choice"]["sentence"].startswith("By number of parameters: ")
+    for place, entry in enumerate(by_size["ranking"], start=1):
+        assert entry["score"] == entry["provenance"]["parameters"]
+        assert entry["rank_interval"] == [place, place]
+
+    probed = selector("rank", *DIGITS, *models, "--head", "probe", "--json", env=environment)
+    assert "kept" not in probed.stderr, "another head is another measurement"
+    by_probe = json.loads(probed.stdout)
+    assert by_probe["protocol"]["head"] == "probe"
+    for entry in by_probe["ranking"]:
+        assert entry["head"] == entry["probe"]
+        assert entry["score"] == pytest.approx(entry["probe"]["attacked_accuracy"]["value"])
+
     fresh = selector("rank", *DIGITS, *models, "--fresh", "--json", env=environment)
     assert "kept" not in fresh.stderr
     repeated = json.loads(fresh.stdout)["ranking"]
@@ -157,6 +180,11 @@ def test_a_wrong_argument_does_not_wait_for_torch(environment: dict[str, str]) -
         (("--task", "builtin:cats"), ("builtin:", "digits")),
         (("--device", "abacus"), ("--device", "abacus", "auto")),
         (("--attack", "fgsm"), ("--attack", "apgd")),
+        (("--objective", "luck"), ("--objective", "attacked", "criterion", "clean", "'luck'")),
+        (("--head", "best"), ("--head", "recommended", "probe", "bound-optimal", "'best'")),
+        (("--head", "0.3"), ("--head", "0, 0.25, 0.5, 0.75, 1,", "'0.3'")),
+        (("--top", "1", "--objective", "clean"), ("--top", "--objective attacked", "'clean'")),
+        (("--budget", "9m", "--objective", "bound"), ("--budget", "--objective attacked")),
         (("--restarts", "0"), ("--restarts", "at least 1")),
         (("--registry", "/nowhere.yaml"), ("--registry", "/nowhere.yaml")),
         (("--model", "no such form"), ("--model", "owner/name")),

@@ -46,6 +46,7 @@ class Watched:
     Attributes:
         heads: what came of it.
         given: training and validation images that the path was chosen on.
+        path: what was chosen.
         judged: each head that was judged, with the pools that this rests on and the verdict.
     """
 
@@ -56,7 +57,8 @@ class Watched:
 
         def choose(fit: Labelled, validation: Labelled, *more: Any) -> Any:
             self.given += [fit, validation]
-            return choose_path(fit, validation, *more)
+            self.path = choose_path(fit, validation, *more)
+            return self.path
 
         def judge(chosen: ChosenHead, parts: list[Any]) -> tuple[float, float]:
             self.judged.append((chosen, parts, kept(chosen, parts)))
@@ -144,12 +146,15 @@ def test_recommended_is_the_head_that_keeps_most(watched: Watched) -> None:
 )
 def test_recommended_by_what_is_kept_then_by_tolerance(
     setting: Setting,
+    watched: Watched,
     monkeypatch: pytest.MonkeyPatch,
     verdicts: list[tuple[float, float]],
     place: int,
 ) -> None:
     small = replace(setting, protocol=replace(setting.protocol, steps=1))
     given = iter(verdicts)
+    monkeypatch.setattr(fitting, "choose_probe", lambda *_: watched.heads.probe)
+    monkeypatch.setattr(fitting, "choose_path", lambda *_: watched.path)
     monkeypatch.setattr(fitting, "_kept", lambda chosen, parts: next(given))
     heads = fit(loaded(small))
     assert heads.recommended is heads.frontier[place]
