@@ -19,7 +19,8 @@ from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner
 
-from selector import certifying, evaluation, heads, spool
+from selector import certifying, choosing, spool
+from selector import run as running
 from selector.candidates import Candidate, Pinned
 from selector.certification import order_key
 from selector.certifying import (
@@ -30,13 +31,14 @@ from selector.certifying import (
 )
 from selector.cli import app
 from selector.errors import CandidateError
-from selector.evaluation import Prepared
 from selector.fetching import FetchRules, prepare
+from selector.heads import Labelled
 from selector.protocol import Protocol, Sizes
 from selector.radii import Smoothing
 from selector.records import CertifiedCandidate, Ranking, Skipped
 from selector.reports.document import SCHEMAS, json_schema
 from selector.reports.table import print_table
+from selector.run import Prepared
 from selector.scheduling import Event, Finished, Kept, measurement_key
 from selector.smoothing import Noise
 from selector.tasks import load_task
@@ -121,7 +123,7 @@ def test_planned_passes_are_the_passes_made(
 ) -> None:
     planned = planned_certification(setting, SMOOTHING)
     assert planned == 4 * (120 + 30) + 20 * (100 + 120)
-    assert certified.cost.forward_passes == planned + 3 * evaluation.PREFLIGHT_IMAGES
+    assert certified.cost.forward_passes == planned + 3 * running.PREFLIGHT_IMAGES
     assert certified.cost.seconds > 0
 
 
@@ -166,7 +168,7 @@ def test_same_seed_same_certificates_whatever_the_batch_size_and_wherever_featur
     assert numbers(certify_candidate(prepared(ROBUST), setting, SMOOTHING)) == numbers(certified)
     monkeypatch.setattr(spool, "IN_MEMORY", 0)
     assert numbers(certify_candidate(prepared(ROBUST), setting, SMOOTHING)) == numbers(certified)
-    monkeypatch.setattr(evaluation, "_LARGEST_BATCH", 7)
+    monkeypatch.setattr(running, "_LARGEST_BATCH", 7)
     found = certify_candidate(prepared(ROBUST), setting, SMOOTHING)
     assert found.cost.batch_size == 7
     # Sums of floats in another order may turn a vote, which moves a radius by little.
@@ -393,9 +395,9 @@ def test_the_choice_of_l2_is_made_on_validation_images(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[int] = []
-    true = heads.choose_probe
+    true = choosing.choose_probe
 
-    def note(fit: heads.Labelled, validation: heads.Labelled, classes: int) -> heads.ChosenHead:
+    def note(fit: Labelled, validation: Labelled, classes: int) -> choosing.ChosenHead:
         shown.extend((len(fit.labels), len(validation.labels)))
         return true(fit, validation, classes)
 

@@ -67,7 +67,7 @@ class Watched:
         monkeypatch.setattr(fitting, "choose_path", choose)
         monkeypatch.setattr(fitting, "_kept", judge)
         self.run = loaded(setting)
-        self.heads: Heads = fit(self.run)
+        self.heads: Heads = fit(self.run).heads
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,6 @@ def test_recommended_by_what_is_kept_then_by_tolerance(
     monkeypatch.setattr(fitting, "choose_probe", lambda *_: watched.heads.probe)
     monkeypatch.setattr(fitting, "choose_path", lambda *_: watched.path)
     monkeypatch.setattr(fitting, "_kept", lambda chosen, parts: next(given))
-    heads = fit(loaded(small))
+    heads = fit(loaded(small)).heads
     assert heads.recommended is heads.frontier[place]
     assert heads.withstood == tuple(kept for kept, _ in verdicts)
