@@ -150,7 +150,7 @@ def modules_after(code: str) -> set[str]:
     "code",
     [
         "import selector.records, selector.ranking, selector.reports.table",
-        "import selector.reports.document, selector.reports.progress",
+        "import selector.reports.document, selector.reports.explain, selector.reports.progress",
         "import selector.reports.regression, selector.regression.ranking",
         "from selector.cli import app; app(['--help'], standalone_mode=False)",
         "from selector.cli import app; app(['rank', '--help'], standalone_mode=False)",

@@ -8,7 +8,7 @@ from selector.errors import UsageError, printable
 from selector.norms import format_threat
 from selector.objectives import OBJECTIVES
 from selector.ranking import tier
-from selector.records import Estimate, HeadReport, RankedEvaluation, Ranking
+from selector.records import CertifiedCandidate, Estimate, HeadReport, RankedEvaluation, Ranking
 
 
 def explain(ranking: Ranking, model: str) -> str:
@@ -150,13 +150,25 @@ def _doubts(e: RankedEvaluation) -> Iterator[str]:
 
 
 def _kinds(ranking: Ranking, e: RankedEvaluation) -> str:
-    certified = "Nothing here is certified."
     return (
         "What these numbers are. Under attack: measured, an upper estimate, as a stronger attack"
         " may take more. Safe images and loss bound: estimated; they would be proven if attacks"
-        f" found the farthest point. {certified} All of it is about a linear head on the frozen"
-        " backbone, not about fine-tuning the whole network."
+        f" found the farthest point. {_certified(ranking, e)} All of it is about a linear head on"
+        " the frozen backbone, not about fine-tuning the whole network."
     )
+
+
+def _certified(ranking: Ranking, e: RankedEvaluation) -> str:
+    for one in ranking.certified or ():
+        if isinstance(one, CertifiedCandidate) and one.model == e.model:
+            shares = ", ".join(
+                f"{_of_100(share)} up to l2 {share.radius:g}" for share in one.certified_accuracy
+            )
+            return (
+                f"Certified: proven of a smoothed head, each image with confidence"
+                f" {1 - one.smoothing.alpha:g}, of 100 images {shares}."
+            )
+    return "Nothing here is certified."
 
 
 def _of_100(share: Estimate) -> str:
