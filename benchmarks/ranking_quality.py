@@ -1,7 +1,8 @@
 """Whether the ranking is right: the order of candidates against what AutoAttack leaves of them.
 
 For every backbone, task and threat, selector measures as a user's run does (CPU preset standard);
-then the very head that it recommends is attacked with AutoAttack at full budget.
+then the very head that it recommends is attacked with AutoAttack: all of it, or with --attack apgd
+its first two parts, which the others can be added to later (quality/autoattack.py).
 Reported per task and norm: weighted Kendall tau, tau-b and top-1 regret of selector's objectives
 and of baselines, and how estimates compare with what the attack found.
 

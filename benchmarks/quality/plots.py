@@ -24,8 +24,8 @@ def calibration(cells: Sequence[Found], path: Path) -> None:
     for axes, high in ((left, 1.0), (right, highest)):
         axes.plot([0, high], [0, high], color="0.6", linewidth=0.8, zorder=0)
         axes.set_aspect("equal")
-    left.set(xlabel="robust accuracy under AutoAttack", ylabel="estimated: criterion on A∘g")
-    right.set(xlabel="loss at AutoAttack's images, nats", ylabel="estimated worst-case loss, nats")
+    left.set(xlabel="robust accuracy, ground truth", ylabel="estimated: criterion on A∘g")
+    right.set(xlabel="loss at the attack's images, nats", ylabel="estimated worst-case loss, nats")
     left.legend(frameon=False, fontsize="small")
     _save(figure, path)
 
@@ -40,7 +40,7 @@ def taus(found: Sequence[Line], path: Path) -> None:
         face = "white" if line.baseline else "C0"
         axes.plot(tau.value, place, "o", color="C0", markerfacecolor=face, markersize=5)
     axes.set_yticks(range(len(found)), [line.score for line in reversed(found)])
-    axes.set(xlabel="weighted Kendall tau with robust accuracy under AutoAttack", xlim=(None, 1.02))
+    axes.set(xlabel="weighted Kendall tau with the ground truth", xlim=(None, 1.02))
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     _save(figure, path)

@@ -33,7 +33,9 @@ def groups(some: Sequence[Board]) -> Iterator[tuple[str, list[Board]]]:
 def show(
     cells: Sequence[Found], some: Sequence[Board], aims: Sequence[Target], console: Console
 ) -> None:
-    """Print a table for each group of boards, what was left out, and the targets."""
+    """Print what was run, a table for each group of boards, what was left out, and the targets."""
+    for attack in sorted({cell.truth.key.attack for cell in cells}):
+        console.print(f"ground truth: {attack}")
     for title, mine in groups(some):
         found = lines(mine)
         if found:
