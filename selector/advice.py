@@ -89,9 +89,11 @@ def _sentence(a: _Advice) -> str:
 def _by_another(a: _Advice) -> str:
     """Where the user ranks by something else, what our own numbers say of that choice."""
     robust = max(a.ranking, key=lambda e: (-tier(e), _attacked(e)))
-    said = (
-        f"By {a.by.what}: {a.best.name}.{_equals(a)} Of 100 test images"
-        f" {_percent(_attacked(a.best))} withstood every attack at {a.threat}"
+    said = f"By {a.by.what}: {a.best.name}.{_equals(a)}"
+    if tier(a.best):
+        return said + " What it withstands was not measured soundly: the attack was blind."
+    said += (
+        f" Of 100 test images {_percent(_attacked(a.best))} withstood every attack at {a.threat}"
     )
     if robust.model == a.best.model:
         return said + ", the most of these."

@@ -146,6 +146,18 @@ def test_a_choice_by_something_else_is_told_what_it_withstands() -> None:
     )
 
 
+def test_the_flattering_numbers_of_a_masked_choice_are_not_told() -> None:
+    choice = chosen(
+        evaluation("blind", right(90), clean=right(95), flags=MASKED),
+        evaluation("sound", right(20), clean=right(80)),
+        objective="clean",
+    )
+    assert choice.sentence == (
+        "By clean accuracy of the ordinary probe: blind. What it withstands was not measured"
+        " soundly: the attack was blind."
+    )
+
+
 def test_by_something_else_too_the_sentence_names_what_cannot_be_told_apart() -> None:
     choice = chosen(
         evaluation("a", right(20), clean=right(91)),

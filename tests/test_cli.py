@@ -108,13 +108,13 @@ def test_a_ranking_in_all_its_forms(environment: dict[str, str], tmp_path: Path)
         assert entry["score"] == entry["provenance"]["parameters"]
         assert entry["rank_interval"] == [place, place]
 
-    probed = selector("rank", *DIGITS, *models, "--head", "probe", "--json", env=environment)
+    probed = selector("rank", *DIGITS, *models[:2], "--head", "probe", "--json", env=environment)
     assert "kept" not in probed.stderr, "another head is another measurement"
     by_probe = json.loads(probed.stdout)
     assert by_probe["protocol"]["head"] == "probe"
-    for entry in by_probe["ranking"]:
-        assert entry["head"] == entry["probe"]
-        assert entry["score"] == pytest.approx(entry["probe"]["attacked_accuracy"]["value"])
+    (entry,) = by_probe["ranking"]
+    assert entry["head"] == entry["probe"]
+    assert entry["score"] == pytest.approx(entry["probe"]["attacked_accuracy"]["value"])
 
     fresh = selector("rank", *DIGITS, *models, "--fresh", "--json", env=environment)
     assert "kept" not in fresh.stderr
