@@ -11,6 +11,7 @@ from selector.records.certified import CertifiedCandidate, SmoothingRecord
 from selector.records.measured import Evaluation, Skipped
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
+SCOPE = "a linear head on the frozen backbone; not full or adversarial fine-tuning of the backbone"
 
 
 class RankedEvaluation(Evaluation):
@@ -177,6 +178,7 @@ class Ranking(Record):
     objective_kind: Annotated[
         Literal["attacked", "estimated", "clean"], Field(description="what its number promises")
     ]
+    scope: Annotated[str, Field(description="what all numbers are about, and what not")] = SCOPE
     choice: Choice | None
     ranking: tuple[RankedEvaluation, ...]
     skipped: tuple[Skipped, ...]
