@@ -459,3 +459,14 @@ def test_many_that_fail_alike_are_one_line() -> None:
         assert one.name not in text
     few = " ".join(shown(ranking([evaluation()], left_out[:4])).split())
     assert all(one.name in few for one in left_out[:4])
+
+
+def test_what_another_objective_ranks_by_has_a_column() -> None:
+    one = evaluation("a", right(80))
+    plain = ranking([one])
+    assert "log_me" not in shown(plain)
+    other = ranking([one], objective="log_me")
+    assert "log_me" in shown(other)
+    assert "0.25" in shown(other)
+    missing = other.ranking[0].model_copy(update={"score": None})
+    assert "–" in shown(other.model_copy(update={"ranking": (missing,)}))

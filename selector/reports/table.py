@@ -11,7 +11,7 @@ from rich.text import Text
 
 from selector.errors import printable
 from selector.norms import format_threat
-from selector.objectives import OBJECTIVES
+from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import (
     CertifiedCandidate,
@@ -80,14 +80,16 @@ def _rows(ranking: Ranking, width: int) -> Table:
     table.add_column("withstood %\n(95 % int.)", justify="right", no_wrap=True)
     table.add_column("robust\nest. %", justify="right", no_wrap=True)
     table.add_column("clean", justify="right", no_wrap=True)
-    table.add_column("loss\nbound", justify="right", no_wrap=True)
+    by_default = ranking.objective == DEFAULT_OBJECTIVE
+    fourth = "loss\nbound" if by_default else ranking.objective
+    table.add_column(fourth, justify="right", no_wrap=True)
     table.add_column("usual probe:\nclean withst.", justify="right", no_wrap=True)
     table.add_column("ranks", justify="center", no_wrap=True)
     for e, following in zip_longest(ranking.ranking, ranking.ranking[1:]):
         ends_group = following is not None and following.group != e.group
-        table.add_row(
-            *_row(e), style="dim" if _says_nothing(e, ranking) else None, end_section=ends_group
-        )
+        number = _bound(e) if by_default else _score(e)
+        style = "dim" if _says_nothing(e, ranking) else None
+        table.add_row(*_row(e, number), style=style, end_section=ends_group)
     return table
 
 
@@ -96,9 +98,20 @@ def _says_nothing(e: RankedEvaluation, ranking: Ranking) -> bool:
     return bool(tier(e)) or e.head.attacked_accuracy.low <= ranking.task.constant_accuracy
 
 
-def _row(e: RankedEvaluation) -> tuple[str | Text, ...]:
-    head, usual, withstood = e.head, e.probe, e.head.attacked_accuracy
+def _score(e: RankedEvaluation) -> str:
+    """What it was ranked by; a dash where that could not be computed."""
+    if e.score is None:
+        return "–"
+    return f"{e.score:,.0f}" if abs(e.score) >= 1000 else f"{e.score:.3f}"
+
+
+def _bound(e: RankedEvaluation) -> str:
     bound = e.bound_optimal.on_task.estimated_worst_case_loss.value
+    return "vacuous" if e.vacuous else f"{bound:.2f}"
+
+
+def _row(e: RankedEvaluation, number: str) -> tuple[str | Text, ...]:
+    head, usual, withstood = e.head, e.probe, e.head.attacked_accuracy
     low, high = e.rank_interval
     return (
         str(e.rank),
@@ -106,7 +119,7 @@ def _row(e: RankedEvaluation) -> tuple[str | Text, ...]:
         f"{_share(withstood)} ({100 * withstood.low:.0f}-{100 * withstood.high:.0f})",
         "masked" if tier(e) else _share(head.on_task.estimated_robust_accuracy),
         _share(head.clean_accuracy),
-        "vacuous" if e.vacuous else f"{bound:.2f}",
+        number,
         f"{_share(usual.clean_accuracy)}  {_share(usual.attacked_accuracy)}",
         f"{low}" if low == high else f"{low}-{high}",
     )
