@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from quality import statistics, truth
+from quality.autoattack import ATTACKS, named
 
 DRAWS = 200
 
@@ -23,7 +24,8 @@ def main() -> None:
     """Print a line for either score."""
     boards: dict[tuple[str, str], list[truth.Truth]] = defaultdict(list)
     for row in truth.read(Path(sys.argv[1])):
-        boards[row.names[1], row.key.threat].append(row)
+        if row.key.attack == named(ATTACKS["apgd"]):
+            boards[row.names[1], row.key.threat].append(row)
     found = [halves(rows) for rows in boards.values()]
     sound = [values for values in found if values is not None]
     for name, tau, regret in zip(
