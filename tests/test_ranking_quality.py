@@ -186,6 +186,16 @@ def test_what_is_wrong_already_is_not_attacked(
     assert found.rise > 0
 
 
+def test_a_constant_head_keeps_what_it_names(quality: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = stand_in(quality, monkeypatch)
+    head = LinearHead(torch.zeros_like(HEAD.weight), torch.zeros_like(HEAD.bias))
+    model, target = a_classifier(quality, head)
+    found = quality.autoattack.attack(model, target, quality.autoattack.PARTS, ALL)
+    assert given == []
+    assert found.robust.tolist() == found.clean.tolist() == [True] * 4 + [False]
+    assert found.rise == 0
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_images_outside_the_threat_are_refused(quality: Any, norm: str) -> None:
     x = a_classifier(quality)[1].x

@@ -141,7 +141,8 @@ def attack(model: Composed, target: Target, parts: Sequence[str], among: Tensor)
     adversarial = x.clone()
     model.sent_forward = model.sent_backward = 0
     began = time.perf_counter()
-    if held.any():
+    # A head that has collapsed to a constant sees no image; Square fails on margins of exactly 0.
+    if held.any() and bool((model.weight != model.weight[0]).any()):
         # It seeds the global generators.
         with torch.random.fork_rng():
             adversarial[held] = _autoattack(model, target.only(held), parts)
