@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 
-from selector import __version__, session, store
+from selector import session, store
 from selector.candidates import Chosen
 from selector.certifying import smoothing_record
-from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.describing import run_record, task_record
+from selector.devices import choose_device, keep_freed_memory
 from selector.fetching import FetchRules
 from selector.protocol import Overrides, choose_protocol
 from selector.radii import Smoothing
@@ -60,14 +58,9 @@ def run(request: Request, console: Console) -> Certification:
     )
     certified = [one for one in outcomes if isinstance(one, CertifiedCandidate)]
     return Certification(
-        selector_version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
-        task=session.task_record(setting.task),
+        **dict(run_record(request.chosen, setting.device)),
+        task=task_record(setting.task),
         smoothing=smoothing_record(request.smoothing, request.seed),
-        device=describe_device(setting.device),
-        versions=session.library_versions(),
-        lock=session.lock_record(request.chosen),
         certified=tuple(sorted(certified, key=order_key)),
         skipped=tuple(one for one in outcomes if isinstance(one, Skipped)),
     )

@@ -46,18 +46,19 @@ class ChosenHead:
 
 @dataclass(frozen=True)
 class Heads:
-    """The heads of a candidate, all on g.
+    """The heads of a candidate, all on g; of a task of classes, or of numbers.
 
     Attributes:
         frontier: one for each radius scale, rising; the first is the ordinary probe.
-        withstood: share of validation images that each of them kept under attack, 0..1.
-        recommended: the one of the frontier that kept most.
+        validated: what attacks on validation images left of each of them: the share of images that
+            it kept, 0..1, or its mean squared error.
+        recommended: the one of the frontier that came off best.
         bound_optimal: of the lowest validated loss bound.
-        projection: A (K-1,d), orthonormal rows; all but the probe are heads on A∘g.
+        projection: A (r,d), orthonormal rows; all but the probe are heads on A∘g.
     """
 
     frontier: tuple[ChosenHead, ...]
-    withstood: tuple[float, ...]
+    validated: tuple[float, ...]
     recommended: ChosenHead
     bound_optimal: ChosenHead
     projection: Tensor
@@ -76,6 +77,19 @@ class Heads:
         }
         of_scales = {f"{one.radius_scale:g}": one for one in self.frontier}
         return (named | of_scales)[choice]
+
+    def ranked_and_probe(self, choice: str) -> list[LinearHead]:
+        """Each once: the one that ``--head`` names, and the ordinary probe."""
+        return _each_once(self.picked(choice).head, self.probe.head)
+
+    def reported(self, choice: str) -> list[LinearHead]:
+        """Each once: these two and the bound-optimal one."""
+        return _each_once(*self.ranked_and_probe(choice), self.bound_optimal.head)
+
+
+def _each_once(*heads: LinearHead) -> list[LinearHead]:
+    """In their order; told apart by identity, as tensors have no equality."""
+    return list({id(head): head for head in heads}.values())
 
 
 def choose_probe(fit: Labelled, validation: Labelled, classes: int) -> ChosenHead:

@@ -7,19 +7,16 @@ from collections.abc import Callable
 from torch import Tensor
 
 from selector import bounds
+from selector.attacking import attack_pairs, attack_test
 from selector.baselines import baselines
 from selector.batches import AT_ONCE, Images
 from selector.choosing import Heads
-from selector.controls import gradient_free
 from selector.devices import full_precision
-from selector.diagnostics import signs
 from selector.fitting import Fitted, fit
-from selector.heads import LinearHead
-from selector.outcomes import Outcomes, joined, outcomes
+from selector.outcomes import HeadOutcomes, Outcomes, joined, outcomes
 from selector.records import Evaluation
-from selector.run import Prepared, Run, as_candidate_errors, cost, load, lost_to_rivals
-from selector.search import search
-from selector.sensitivity import Pool, displacement_aim, loss_aim
+from selector.run import Prepared, Run, as_candidate_errors, cost, load
+from selector.sensitivity import loss_aim
 from selector.summary import Measured, summarise
 from selector.tasks import Task
 from selector.workload import Setting
@@ -68,32 +65,16 @@ def measure(run: Run, fitted: Fitted) -> Measured:
     return Measured(test, joined(found), heads, heads.picked(run.setting.protocol.head), others)
 
 
-def _attack(run: Run, images: Images, clean: Tensor, labels: Tensor, heads: Heads) -> Outcomes:
-    """Attack some test images with every aim, pool what was attained, and keep the numbers."""
-    threat = run.setting.threat
-    picked = heads.picked(run.setting.protocol.head).head
-    on_g = search(images, displacement_aim(clean), threat, run.budget)
-    on_task = search(images, displacement_aim(clean, heads.projection), threat, run.budget)
-    controls = gradient_free(images, clean, threat, run.setting.protocol.seed)
-    on_losses = [
-        search(images, loss_aim(head, labels), threat, run.half_budget)
-        for head in _distinct(picked, heads.probe.head, heads.bound_optimal.head)
-    ]
-    attained = (on_g, on_task, *on_losses)
-    points = (*(found.features for found in attained), controls.noise, controls.searched)
-    pool = Pool(clean, points)
-    for head in _distinct(picked, heads.probe.head):
-        pool = pool.with_points(lost_to_rivals(run, images, pool, head, labels, heads.projection))
-    return outcomes(pool, heads, picked, labels, signs(on_g, clean, controls))
-
-
-def _distinct(*heads: LinearHead) -> list[LinearHead]:
-    """Each head once, in their order."""
-    found: list[LinearHead] = []
-    for head in heads:
-        if not any(head is other for other in found):
-            found.append(head)
-    return found
+def _attack(
+    run: Run, images: Images, clean: Tensor, labels: Tensor, heads: Heads
+) -> Outcomes[HeadOutcomes]:
+    """Attack some test images with every aim, and keep the numbers."""
+    choice, projection = run.setting.protocol.head, heads.projection
+    aims = (loss_aim(head, labels) for head in heads.reported(choice))
+    pool, how = attack_test(run, images, clean, projection, aims)
+    for head in heads.ranked_and_probe(choice):
+        pool = attack_pairs(run, images, pool, head, labels, projection)
+    return outcomes(pool, heads, heads.picked(choice).head, labels, how)
 
 
 def prior_entropy(task: Task) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from selector.attacking import attack_pairs, attack_validation
 from selector.batches import AT_ONCE, Images
 from selector.choosing import (
     RADIUS_SCALES,
@@ -17,9 +18,8 @@ from selector.choosing import (
     choose_probe,
 )
 from selector.heads import Labelled, task_projection
-from selector.run import Run, lost_to_rivals
-from selector.search import search
-from selector.sensitivity import Pool, displacement_aim
+from selector.run import Run
+from selector.sensitivity import Pool
 from selector.spool import collect
 
 
@@ -53,7 +53,10 @@ def fit(run: Run) -> Fitted:
         probe = choose_probe(train, validation, classes)
         projection = task_projection(probe.head)
     with run.watch.stage("attack"):
-        attacked = list(_attack(run, validation, projection))
+        attacked = [
+            _Attacked(images, pool, validation.labels[rows])
+            for images, pool, rows in attack_validation(run, validation.features, projection)
+        ]
         reach = torch.cat([part.pool.displacement(projection) for part in attacked])
     with run.watch.stage("heads"):
         # Training images are not attacked: each counts as moved by what validation images attained
@@ -71,7 +74,7 @@ def fit(run: Run) -> Fitted:
         tried = [_kept(one, parts) for one in frontier]
     heads = Heads(
         frontier=frontier,
-        withstood=tuple(withstood for withstood, _ in tried),
+        validated=tuple(kept for kept, _ in tried),
         recommended=frontier[tried.index(max(tried))],
         bound_optimal=bound_optimal.before(projection),
         projection=projection,
@@ -79,34 +82,22 @@ def fit(run: Run) -> Fitted:
     return Fitted(heads, train)
 
 
-def _attack(run: Run, validation: Labelled, projection: Tensor) -> Iterator[_Attacked]:
-    """Attack validation images on A∘g, in fp32; this tells whether bf16 will do later on."""
-    on_g, norms = [], []
-    images = run.images(run.setting.task.validation).chunks(AT_ONCE)
-    for part, (clean, labels, _) in zip(images, validation.chunks(AT_ONCE), strict=True):
-        aim = displacement_aim(clean, projection)
-        found = search(part, aim, run.setting.threat, run.budget)
-        pool = Pool(clean, (found.features,))
-        on_g.append(pool.displacement())
-        norms.append(torch.linalg.vector_norm(clean.double(), dim=1))
-        yield _Attacked(part, pool, labels)
-    run.precision.choose(torch.cat(on_g), torch.cat(norms), run.setting.device)
-
-
 def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead], projection: Tensor) -> _Attacked:
     """With what attacks on the class pairs of each head attained; it counts for every head."""
     pool = part.pool
     for one in heads:
-        points = lost_to_rivals(run, part.images, pool, one.head, part.labels, projection)
-        pool = pool.with_points(points)
+        pool = attack_pairs(run, part.images, pool, one.head, part.labels, projection)
     return replace(part, pool=pool)
 
 
 def _kept(chosen: ChosenHead, parts: Sequence[_Attacked]) -> tuple[float, float]:
     """Share of validation images that a head keeps, and mean of what it survives of the attacks."""
-    images = sum(len(part.labels) for part in parts)
-    kept = sum(part.pool.always_correct(chosen.head, part.labels).sum().item() for part in parts)
-    survived = sum(part.pool.tolerances(chosen.head, part.labels).sum().item() for part in parts)
+    images = kept = survived = 0.0
+    for part in parts:
+        scores = part.pool.scores(chosen.head)
+        images += len(part.labels)
+        kept += scores.always_correct(part.labels).sum().item()
+        survived += scores.tolerances(part.labels).sum().item()
     return kept / images, survived / images
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from selector.records import Evaluation
+from selector.records import Evaluation, ObjectiveKind
 
 DEFAULT_OBJECTIVE = "attacked"
 
@@ -29,7 +28,7 @@ class Objective:
             or a single one (1,).
     """
 
-    kind: Literal["attacked", "estimated", "clean"]
+    kind: ObjectiveKind
     what: str
     scores: Callable[[Evaluation], np.ndarray]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -64,8 +64,8 @@ class HeadOutcomes:
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """Of all that is measured on test images, per image.
+class Outcomes(Generic[_T]):
+    """Of all that is measured on test images, per image; of each head a record of some kind.
 
     Attributes:
         picked: of the head that candidates are ranked by.
@@ -75,16 +75,36 @@ class Outcomes:
         signs: how the attack on g went.
     """
 
-    picked: HeadOutcomes
-    probe: HeadOutcomes
-    bound_optimal: HeadOutcomes
-    frontier: tuple[HeadOutcomes, ...]
+    picked: _T
+    probe: _T
+    bound_optimal: _T
+    frontier: tuple[_T, ...]
     signs: Signs
+
+
+def of_heads(
+    of: Callable[[LinearHead], _T], heads: Heads, picked: LinearHead, signs: Signs
+) -> Outcomes[_T]:
+    """What ``of`` says of each head; most are of the frontier, and it is asked once for each."""
+    known: dict[int, _T] = {}
+
+    def once(head: LinearHead) -> _T:
+        if id(head) not in known:
+            known[id(head)] = of(head)
+        return known[id(head)]
+
+    return Outcomes(
+        picked=once(picked),
+        probe=once(heads.probe.head),
+        bound_optimal=once(heads.bound_optimal.head),
+        frontier=tuple(once(one.head) for one in heads.frontier),
+        signs=signs,
+    )
 
 
 def outcomes(
     pool: Pool, heads: Heads, picked: LinearHead, labels: Tensor, signs: Signs
-) -> Outcomes:
+) -> Outcomes[HeadOutcomes]:
     """Read them off.
 
     Args:
@@ -97,24 +117,19 @@ def outcomes(
     on_g, on_task = pool.displacement(), pool.displacement(heads.projection)
 
     def of(head: LinearHead) -> HeadOutcomes:
-        logits = head(pool.clean)
+        scores = pool.scores(head)
+        logits = scores.logits[0]
         return HeadOutcomes(
             clean_correct=logits.argmax(dim=1) == labels,
             clean_loss=bounds.cross_entropy(logits, labels),
-            attacked_correct=pool.always_correct(head, labels),
-            attacked_loss=pool.worst_losses(head, labels),
-            attacked_tolerance=pool.tolerances(head, labels),
+            attacked_correct=scores.always_correct(labels),
+            attacked_loss=scores.worst_losses(labels),
+            attacked_tolerance=scores.tolerances(labels),
             on_representation=estimates(logits, head.weight, labels, on_g),
             on_task=estimates(logits, head.weight, labels, on_task),
         )
 
-    return Outcomes(
-        picked=of(picked),
-        probe=of(heads.probe.head),
-        bound_optimal=of(heads.bound_optimal.head),
-        frontier=tuple(of(one.head) for one in heads.frontier),
-        signs=signs,
-    )
+    return of_heads(of, heads, picked, signs)
 
 
 def estimates(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Estimates:

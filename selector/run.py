@@ -8,20 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from selector.backbones import Backbone, load_backbone
 from selector.batches import AT_ONCE, PRECISION_NAMES, BatchSize, Images, Precision, extract
 from selector.candidates import Checkpoint
 from selector.devices import Stopwatch
 from selector.errors import CandidateError, UsageError
-from selector.heads import Labelled, LinearHead
-from selector.pairs import in_doubt, search_pairs
+from selector.heads import Labelled
 from selector.peaks import device_peak, process_peak, reset_device_peak
 from selector.preflight import check_backbone
 from selector.records import Cost, Provenance
 from selector.search import Budget
-from selector.sensitivity import Pool
 from selector.spool import collect
 from selector.tasks.decoding import Split
 from selector.workload import Setting, full_budget, half_budget, pair_budget
@@ -103,17 +100,6 @@ def load(prepared: Prepared, setting: Setting) -> Run:
         check_backbone(backbone, few, setting.threat)
     batch = BatchSize(first_batch_size(backbone.input_size, setting.device))
     return Run(backbone, setting, batch, watch)
-
-
-def lost_to_rivals(
-    run: Run, images: Images, pool: Pool, head: LinearHead, labels: Tensor, projection: Tensor
-) -> Tensor:
-    """Features (n,d) that attacks on a head's class pairs attained, where some are in doubt."""
-    threat = run.setting.threat
-    lost = ~pool.always_correct(head, labels)
-    reach = pool.displacement(projection)
-    doubts = in_doubt(pool.clean, head, labels, reach, lost)
-    return search_pairs(images, doubts, threat, run.pair_budget)
 
 
 def cost(run: Run) -> Cost:

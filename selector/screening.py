@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from selector.attacking import attack_pairs
 from selector.batches import AT_ONCE
 from selector.choosing import Heads
 from selector.devices import full_precision
 from selector.fitting import fit
 from selector.records import Screened
 from selector.rows import Picked
-from selector.run import Prepared, Run, as_candidate_errors, cost, load, lost_to_rivals
+from selector.run import Prepared, Run, as_candidate_errors, cost, load
 from selector.search import search
 from selector.sensitivity import Pool, displacement_aim
 from selector.tasks.decoding import Split
@@ -116,6 +117,6 @@ def _attack(run: Run, part: Split, heads: Heads) -> Tensor:
             aim = displacement_aim(features, projection)
             found = search(some, aim, run.setting.threat, run.budget)
             pool = Pool(features, (found.features,))
-            pool = pool.with_points(lost_to_rivals(run, some, pool, head, labels, projection))
-            withstood.append(pool.always_correct(head, labels))
+            pool = attack_pairs(run, some, pool, head, labels, projection)
+            withstood.append(pool.scores(head).always_correct(labels))
     return torch.cat(withstood)

@@ -34,6 +34,11 @@ class Pool:
     clean: Tensor
     attained: tuple[Tensor, ...]
 
+    @property
+    def points(self) -> tuple[Tensor, ...]:
+        """The clean ones first."""
+        return (self.clean, *self.attained)
+
     def with_points(self, points: Tensor) -> Pool:
         """With what one more attack attained (n,d)."""
         return replace(self, attained=(*self.attained, points))
@@ -48,31 +53,38 @@ class Pool:
             [displacement(points, self.clean, projection) for points in self.attained]
         ).amax(dim=0)
 
-    def pair_reach(self, head: LinearHead, labels: Tensor) -> Tensor:
-        """Attained s_j(x) = max over the pool of (W_j - W_y)·(g(x') - g(x)), >= 0, as (n,K)."""
-        own, origin = labels[:, None], head(self.clean)
-        reach = torch.zeros_like(origin)
-        for points in self.attained:
-            moved = head(points) - origin
+    def scores(self, head: LinearHead) -> Scores:
+        """What a head makes of it."""
+        return Scores(torch.stack([head(points) for points in self.points]))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A head's logits (1+p,n,K) on a pool of p attacks, those of the clean points first."""
+
+    logits: Tensor
+
+    def always_correct(self, labels: Tensor) -> Tensor:
+        """Images (n,) bool that are classified correctly at every point."""
+        return (self.logits.argmax(dim=2) == labels).all(dim=0)
+
+    def worst_losses(self, labels: Tensor) -> Tensor:
+        """Largest cross-entropy over the points, the clean one included (n,)."""
+        each = [bounds.cross_entropy(logits, labels) for logits in self.logits]
+        return torch.stack(each).amax(dim=0)
+
+    def pair_reach(self, labels: Tensor) -> Tensor:
+        """Attained s_j(x) = max over the points of (W_j - W_y)·(g(x') - g(x)), >= 0, as (n,K)."""
+        clean, own = self.logits[0], labels[:, None]
+        reach = torch.zeros_like(clean)
+        for logits in self.logits[1:]:
+            moved = logits - clean
             reach = torch.maximum(reach, moved - moved.gather(1, own))
         return reach
 
-    def tolerances(self, head: LinearHead, labels: Tensor) -> Tensor:
+    def tolerances(self, labels: Tensor) -> Tensor:
         """Share (n,) of what was attained for its class pairs that the decision survives, 0..1."""
-        return bounds.pair_tolerances(head(self.clean), labels, self.pair_reach(head, labels))
-
-    def worst_losses(self, head: LinearHead, labels: Tensor) -> Tensor:
-        """Largest cross-entropy of ``head`` over the pool, clean point included (n,)."""
-        points = (self.clean, *self.attained)
-        losses = [
-            torch.nn.functional.cross_entropy(head(z), labels, reduction="none") for z in points
-        ]
-        return torch.stack(losses).amax(dim=0)
-
-    def always_correct(self, head: LinearHead, labels: Tensor) -> Tensor:
-        """Images (n,) bool that ``head`` classifies correctly at every point of the pool."""
-        points = (self.clean, *self.attained)
-        return torch.stack([head(z).argmax(dim=1) == labels for z in points]).all(dim=0)
+        return bounds.pair_tolerances(self.logits[0], labels, self.pair_reach(labels))
 
 
 def displacement(points: Tensor, clean: Tensor, projection: Tensor | None = None) -> Tensor:

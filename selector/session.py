@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
+import torch
 from rich.console import Console
 
-from selector import __version__, store
+from selector import store
 from selector.advice import choose
 from selector.attacks import ATTACKS
 from selector.candidates import Chosen, Pinned
 from selector.certifying import certify_all, planned_certification
 from selector.choosing import HEADS
 from selector.contest import Contest, Terms
-from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.describing import ranking_record, run_record, task_record
+from selector.devices import choose_device, keep_freed_memory
 from selector.errors import UsageError, printable
-from selector.evaluation import constant_accuracy, prior_entropy
 from selector.fetching import FetchRules
 from selector.norms import Norm
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.planning import Work, plan
-from selector.protocol import PROTOCOL_VERSION, RHO, Overrides, Preset, choose_protocol
+from selector.protocol import Overrides, Preset, Protocol, choose_protocol
 from selector.raceplan import plan_race
 from selector.racing import Goal
 from selector.radii import Leaders, Smoothing
@@ -33,16 +30,12 @@ from selector.ranking import rank
 from selector.records import (
     CertifiedCandidate,
     Evaluation,
-    LockRecord,
     Outcome,
     Plan,
     PlannedCandidate,
-    ProtocolRecord,
     RaceRecord,
     Ranking,
     Skipped,
-    TaskRecord,
-    ThreatRecord,
 )
 from selector.reports.progress import Display
 from selector.scheduling import Event, Kept, evaluate_all, in_background
@@ -51,8 +44,6 @@ from selector.tasks import Task, load_task
 from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
 from selector.workload import Setting, planned_passes
-
-_LIBRARIES = ("torch", "torchvision", "timm", "huggingface-hub", "safetensors", "scipy", "numpy")
 
 
 @dataclass(frozen=True)
@@ -158,11 +149,7 @@ def prepare(request: Request, console: Console) -> Setting:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
-    threat = ThreatModel(request.norm, request.eps)
-    overrides = request.overrides
-    check_name("--attack", overrides.attack, ATTACKS)
-    check_name("--head", overrides.head, HEADS)
-    check_name("--objective", request.objective, OBJECTIVES)
+    conditions = choose_conditions(request, OBJECTIVES)
     races = request.goal.is_race(len(request.chosen.candidates))
     if races and request.objective != DEFAULT_OBJECTIVE:
         raise UsageError(
@@ -170,23 +157,48 @@ def prepare(request: Request, console: Console) -> Setting:
             f" found {request.objective!r}.",
             hint="Leave them out: every candidate is then measured in full.",
         )
-    device = choose_device(request.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
     task = load_task(
         request.task,
         image_size=request.image_size,
-        sizes=protocol.sizes,
+        sizes=conditions.protocol.sizes,
         seed=request.seed,
         options=request.task_options,
     )
     report_images(task, console)
-    return Setting(task, threat, protocol, device)
+    return conditions.setting(task)
 
 
-def check_name(option: str, found: str, names: Iterable[str]) -> None:
-    """Raise UsageError if an option's value is none of those it can have."""
+@dataclass(frozen=True)
+class Conditions:
+    """A setting without its images."""
+
+    threat: ThreatModel
+    protocol: Protocol
+    device: torch.device
+
+    def setting(self, task: Task) -> Setting:
+        """With them."""
+        return Setting(task, self.threat, self.protocol, self.device)
+
+
+def choose_conditions(request: Request, objectives: Iterable[str]) -> Conditions:
+    """What does not depend on the images.
+
+    Raises:
+        UsageError: a name is none of those there are, or there is no such device.
+    """
+    _check_name("--attack", request.overrides.attack, ATTACKS)
+    _check_name("--head", request.overrides.head, HEADS)
+    with_targets = " with --target-column" if request.task_options.target_columns else ""
+    _check_name(f"--objective{with_targets}", request.objective, objectives)
+    threat, device = ThreatModel(request.norm, request.eps), choose_device(request.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
+    return Conditions(threat, protocol, device)
+
+
+def _check_name(option: str, found: str, names: Iterable[str]) -> None:
     if found not in names:
         raise UsageError(f"{option} must be one of {', '.join(names)}, found {found!r}.")
 
@@ -209,62 +221,18 @@ def _ranking(
 ) -> Ranking:
     measured = [o for o in outcomes if isinstance(o, Evaluation)]
     ranked = rank(measured, seed=request.seed, objective=request.objective)
-    task, threat, protocol = setting.task, setting.threat, setting.protocol
-    described = task_record(task)
+    task = task_record(setting.task)
+    made = ranking_record(
+        run_record(request.chosen, setting.device),
+        setting,
+        loss_clip(len(task.classes)),
+        (request.objective, OBJECTIVES[request.objective].kind),
+        outcomes,
+    )
     return Ranking(
-        selector_version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
-        task=described,
-        threat=ThreatRecord(norm=threat.norm, eps=threat.eps),
-        protocol=ProtocolRecord(
-            version=PROTOCOL_VERSION,
-            preset=protocol.preset,
-            attack=protocol.attack,
-            restarts=protocol.restarts,
-            steps=protocol.steps,
-            loss_clip=loss_clip(len(task.classes)),
-            rho=RHO,
-            seed=protocol.seed,
-            head=protocol.head,
-        ),
-        device=describe_device(setting.device),
-        versions=library_versions(),
-        lock=lock_record(request.chosen),
-        objective=request.objective,
-        objective_kind=OBJECTIVES[request.objective].kind,
-        choice=choose(ranked, str(threat), described.constant_accuracy, request.objective),
+        **dict(made),
+        task=task,
+        choice=choose(ranked, str(setting.threat), task.constant_accuracy, request.objective),
         ranking=ranked,
-        skipped=tuple(o for o in outcomes if isinstance(o, Skipped)),
         race=race,
     )
-
-
-def lock_record(chosen: Chosen) -> LockRecord | None:
-    """Of the lock file that pins candidates, if there is one."""
-    if chosen.lock is None:
-        return None
-    return LockRecord(file=str(chosen.lock), sha256=chosen.lock_sha256, pinned=chosen.pinned)
-
-
-def task_record(task: Task) -> TaskRecord:
-    """Of the images that were used."""
-    return TaskRecord(
-        name=task.name,
-        source=task.source,
-        classes=task.classes,
-        image_size=task.image_size,
-        train_images=len(task.train),
-        validation_images=len(task.validation),
-        test_images=len(task.test),
-        prior_entropy=prior_entropy(task),
-        constant_accuracy=constant_accuracy(task),
-        unreadable=task.unreadable,
-        fingerprint=task.fingerprint,
-        revision=task.revision,
-    )
-
-
-def library_versions() -> dict[str, str]:
-    """Of the libraries that numbers may depend on."""
-    return {name: version(name) for name in _LIBRARIES}

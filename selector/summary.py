@@ -44,7 +44,7 @@ class Measured:
     """
 
     test: Labelled
-    outcomes: Outcomes
+    outcomes: Outcomes[HeadOutcomes]
     heads: Heads
     picked: ChosenHead
     baselines: Baselines
@@ -63,7 +63,7 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
     bound_optimal = _report_head(heads.bound_optimal, found.bound_optimal)
     diagnostics = diagnose(found.signs, test.features)
     few = test.features[:FEW].to(test.labels.device)
-    frontier = zip(heads.frontier, heads.withstood, found.frontier, strict=True)
+    frontier = zip(heads.frontier, heads.validated, found.frontier, strict=True)
     return Findings(
         head=_report_head(measured.picked, found.picked),
         probe=probe,

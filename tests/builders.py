@@ -28,6 +28,7 @@ from selector.records import (
     ProtocolRecord,
     Provenance,
     Ranking,
+    RankingRecord,
     Sensitivity,
     Skipped,
     SmoothingRecord,
@@ -89,18 +90,7 @@ def evaluation(
         name=name,
         model=f"local-dir:{name}" if model is None else model,
         provenance=provenance(parameters),
-        cost=Cost(
-            forward_passes=1000,
-            backward_passes=800,
-            seconds_load=0.5,
-            seconds_features=1.0,
-            seconds_attack=7.0,
-            seconds_heads=1.5,
-            batch_size=32,
-            search_precision="fp32",
-            peak_process_bytes=700_000_000,
-            peak_device_bytes=None,
-        ),
+        cost=cost(),
         head=head(clean_head, robust, attacked, smooth=smooth, radius_scale=0.5),
         probe=head(clean, robust, attacked, tolerance, radius_scale=0.0),
         bound_optimal=head(clean_head, robust, attacked, worst_case_loss=losses),
@@ -307,10 +297,19 @@ def ranking(
     described |= task
     record = TaskRecord.model_validate(described)
     return Ranking(
+        **dict(made(left_out, objective)),
+        task=record,
+        choice=choose(ranked, "linf 4/255", record.constant_accuracy, objective),
+        ranking=ranked,
+    )
+
+
+def made(left_out: Sequence[Skipped] = (), objective: str = "attacked") -> RankingRecord:
+    """How a ranking came about."""
+    return RankingRecord(
         selector_version="0.1.0",
         created="2026-11-23T08:00:00+00:00",
         command=("selector", "rank"),
-        task=record,
         threat=ThreatRecord(norm="linf", eps=4 / 255),
         protocol=ProtocolRecord(
             version=1,
@@ -327,7 +326,21 @@ def ranking(
         versions={"torch": "2.15.0"},
         objective=objective,
         objective_kind=OBJECTIVES[objective].kind,
-        choice=choose(ranked, "linf 4/255", record.constant_accuracy, objective),
-        ranking=ranked,
         skipped=tuple(left_out),
+    )
+
+
+def cost() -> Cost:
+    """Of ten seconds."""
+    return Cost(
+        forward_passes=1000,
+        backward_passes=800,
+        seconds_load=0.5,
+        seconds_features=1.0,
+        seconds_attack=7.0,
+        seconds_heads=1.5,
+        batch_size=32,
+        search_precision="fp32",
+        peak_process_bytes=700_000_000,
+        peak_device_bytes=None,
     )

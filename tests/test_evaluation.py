@@ -13,7 +13,7 @@ import builders
 import pytest
 import torch
 
-from selector import batches, evaluation, fitting, run, spool
+from selector import attacking, batches, evaluation, fitting, run, spool
 from selector.candidates import Candidate, Pinned
 from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
@@ -248,7 +248,7 @@ def test_numbers_do_not_depend_on_how_many_images_are_in_memory(
         return found.model_copy(update={"cost": builders.evaluation().cost})
 
     def at_once(images: int) -> None:
-        for module in (run, fitting, evaluation):
+        for module in (run, attacking, fitting, evaluation):
             monkeypatch.setattr(module, "AT_ONCE", images)
 
     monkeypatch.setattr(run, "_LARGEST_BATCH", 1)

@@ -121,17 +121,17 @@ def test_every_head_is_judged_by_all_attacks_on_class_pairs_together(watched: Wa
             points = torch.stack([part.pool.clean, *part.pool.attained]).double()
             logits = points @ one.head.weight.T + one.head.bias
             right.append((logits.argmax(dim=2) == part.labels).all(dim=0))
-            survived.append(part.pool.tolerances(one.head, part.labels))
+            survived.append(part.pool.scores(one.head).tolerances(part.labels))
         assert verdict[0] == pytest.approx(torch.cat(right).double().mean().item())
         assert verdict[1] == pytest.approx(torch.cat(survived).mean().item())
-        assert heads.withstood[place] == verdict[0]
-    assert len(set(heads.withstood)) > 1
+        assert heads.validated[place] == verdict[0]
+    assert len(set(heads.validated)) > 1
 
 
 def test_recommended_is_the_head_that_keeps_most(watched: Watched) -> None:
     heads, verdicts = watched.heads, [verdict for _, _, verdict in watched.judged]
     assert heads.recommended is heads.frontier[verdicts.index(max(verdicts))]
-    assert heads.withstood[heads.frontier.index(heads.recommended)] == max(heads.withstood)
+    assert heads.validated[heads.frontier.index(heads.recommended)] == max(heads.validated)
 
 
 @pytest.mark.parametrize(
@@ -158,4 +158,4 @@ def test_recommended_by_what_is_kept_then_by_tolerance(
     monkeypatch.setattr(fitting, "_kept", lambda chosen, parts: next(given))
     heads = fit(loaded(small)).heads
     assert heads.recommended is heads.frontier[place]
-    assert heads.withstood == tuple(kept for kept, _ in verdicts)
+    assert heads.validated == tuple(kept for kept, _ in verdicts)

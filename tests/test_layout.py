@@ -280,12 +280,26 @@ def test_imports_form_no_circle() -> None:
         ("selector.planning", {"selector.session"}),
         (
             "selector.evaluation",
-            {"selector.scheduling", "selector.session", "selector.contest"},
+            {"selector.scheduling", "selector.contest", "selector.describing"},
+        ),
+        (
+            "selector.attacking",
+            {
+                "selector.evaluation",
+                "selector.fitting",
+                "selector.screening",
+                "selector.regression",
+            },
+        ),
+        (
+            "selector.describing",
+            {"selector.session", "selector.certification", "selector.regression.session"},
         ),
         ("selector.fitting", {"selector.evaluation", "selector.screening"}),
         (
             "selector.run",
             {
+                "selector.attacking",
                 "selector.evaluation",
                 "selector.fitting",
                 "selector.certifying",
@@ -297,7 +311,7 @@ def test_imports_form_no_circle() -> None:
                 "selector.fetching",
             },
         ),
-        ("selector.pairs", {"selector.run", "selector.workload"}),
+        ("selector.pairs", {"selector.attacking", "selector.workload"}),
         ("selector.advice", {"selector.session"}),
         (
             "selector.objectives",
@@ -364,6 +378,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.records.document",
         "selector.records.measured",
         "selector.records.base",
+        "selector.records.run",
         "selector.records.outcome",
         "selector.records.heads",
         "selector.records.plan",

@@ -100,9 +100,9 @@ def test_numbers_are_those_of_their_own_head() -> None:
         given_ = (logits, head.weight, LABELS, s)
         right = logits.argmax(dim=1) == LABELS
         assert torch.equal(outcome.clean_correct, right)
-        assert torch.equal(outcome.attacked_correct, attacked.always_correct(head, LABELS))
-        assert torch.equal(outcome.attacked_tolerance, attacked.tolerances(head, LABELS))
-        assert torch.equal(outcome.attacked_loss, attacked.worst_losses(head, LABELS))
+        assert torch.equal(outcome.attacked_correct, attacked.scores(head).always_correct(LABELS))
+        assert torch.equal(outcome.attacked_tolerance, attacked.scores(head).tolerances(LABELS))
+        assert torch.equal(outcome.attacked_loss, attacked.scores(head).worst_losses(LABELS))
         assert torch.equal(outcome.on_task.displacement, s)
         assert torch.equal(outcome.on_task.robust, bounds.criterion_holds(*given_))
         assert torch.equal(outcome.on_task.tolerance, bounds.tolerances(*given_))

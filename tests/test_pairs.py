@@ -201,7 +201,7 @@ def test_who_can_be_lost_is_lost_and_nobody_else(norm: Norm, seed: int) -> None:
     s = torch.full((COUNT,), c.backbone.backbone.largest_displacement(norm, EPS[norm])).double()
     features = c.search(s)
     pool = Pool(c.clean, (features,))
-    assert torch.equal(pool.always_correct(c.head, c.labels), robust)
+    assert torch.equal(pool.scores(c.head).always_correct(c.labels), robust)
     assert (c.lead(features) <= worst + 1e-4).all()
     # Of those who keep their label, some rival came as close as the closest in doubt can.
     rivals = in_doubt(c.clean, c.head, c.labels, s, ~robust).rivals
@@ -225,11 +225,11 @@ def test_what_a_pool_says_of_pairs_is_exact_where_all_were_attacked(norm: Norm) 
     c = case(norm, classes=2)
     pool = Pool(c.clean, (c.search(EVERYTHING),))
     own = torch.nn.functional.one_hot(c.labels, 2).bool()
-    reach = pool.pair_reach(c.head, c.labels)
+    reach = pool.scores(c.head).pair_reach(c.labels)
     torch.testing.assert_close(reach[~own], c.reach[~own], rtol=1e-4, atol=1e-4)
     assert (reach[own] == 0).all()
     torch.testing.assert_close(
-        pool.tolerances(c.head, c.labels),
+        pool.scores(c.head).tolerances(c.labels),
         pair_tolerances(c.head(c.clean), c.labels, c.reach),
         rtol=1e-3,
         atol=1e-4,
@@ -244,7 +244,7 @@ def test_displacement_alone_takes_no_image_whatever_it_says(norm: Norm, share: f
     exact = c.backbone.backbone.largest_displacement(norm, EPS[norm])
     features = c.search(torch.full((COUNT,), share * exact).double())
     robust = c.leads.amax(dim=1) < 0
-    attacked = ~Pool(c.clean, (features,)).always_correct(c.head, c.labels)
+    attacked = ~Pool(c.clean, (features,)).scores(c.head).always_correct(c.labels)
     assert not (attacked & robust).any()
     assert (c.lead(features) <= c.leads.amax(dim=1) + 1e-4).all()
     if share == 0:

@@ -18,7 +18,7 @@ from selector.heads import LinearHead
 from selector.norms import NORMS, Norm
 from selector.regression import bounds
 from selector.regression.heads import residuals, row_space
-from selector.regression.pool import squared_aim, worst_squared_errors
+from selector.regression.pool import squared_aim, worst_errors
 from selector.search import Budget, search
 from selector.sensitivity import Pool, displacement, displacement_aim
 from selector.threat import ThreatModel
@@ -161,7 +161,7 @@ def test_clean_attacked_exact_and_bound_of_a_linear_representation(
     on_loss = search(images, squared_aim(head, targets), threat, budget)
     pool = Pool(clean, (on_loss.features,))
 
-    attacked = worst_squared_errors(pool, head, targets)
+    attacked = worst_errors(pool, head, targets, bounds.squared_errors)
     exact = exact_worst(head.weight @ backbone.matrix, residual, norm)
     axes = row_space(head)
     reach = LinearBackbone(axes @ backbone.matrix).largest_displacement(norm, EPS)

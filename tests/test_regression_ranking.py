@@ -17,19 +17,15 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from selector.records import (
-    Cost,
-    DeviceRecord,
     EstimatedErrors,
     Flag,
     RankedRegression,
     RegressionEvaluation,
     RegressionHead,
     RegressionPerImage,
-    RegressionProtocol,
     RegressionRanking,
     RegressionTaskRecord,
     TargetColumn,
-    ThreatRecord,
 )
 from selector.regression.ranking import OBJECTIVES, choose, rank
 from selector.reports.document import json_schema, to_json
@@ -73,18 +69,7 @@ def evaluation(
         name=name,
         model=f"local-dir:{name}",
         provenance=builders.provenance(),
-        cost=Cost(
-            forward_passes=1,
-            backward_passes=1,
-            seconds_load=0.5,
-            seconds_features=1.0,
-            seconds_attack=7.0,
-            seconds_heads=1.5,
-            batch_size=32,
-            search_precision="fp32",
-            peak_process_bytes=None,
-            peak_device_bytes=None,
-        ),
+        cost=builders.cost(),
         head=head(clean, attacked, bound),
         probe=head(clean, attacked, bound),
         bound_optimal=head(clean, attacked, bound),
@@ -116,12 +101,10 @@ def order(*evaluations: RegressionEvaluation, by: str = "attacked") -> list[str]
     return [e.name for e in ranked(*evaluations, by=by)]
 
 
-def document(*evaluations: RegressionEvaluation, **fields: object) -> RegressionRanking:
+def document(*evaluations: RegressionEvaluation) -> RegressionRanking:
     ranking = ranked(*evaluations)
     return RegressionRanking(
-        selector_version="0.1.0",
-        created="2026-11-23T08:00:00+00:00",
-        command=("selector", "rank"),
+        **dict(builders.made()),
         task=RegressionTaskRecord(
             name="discs",
             source="discs.csv",
@@ -134,26 +117,8 @@ def document(*evaluations: RegressionEvaluation, **fields: object) -> Regression
             unreadable=(),
             fingerprint="f" * 64,
         ),
-        threat=ThreatRecord(norm="linf", eps=4 / 255),
-        protocol=RegressionProtocol(
-            version=5,
-            preset="quick",
-            attack="annealed",
-            restarts=1,
-            steps=8,
-            loss_clip=2.0,
-            rho=0.05,
-            seed=0,
-            head="recommended",
-        ),
-        device=DeviceRecord(type="cpu", name="x86_64"),
-        versions={},
-        objective="attacked",
-        objective_kind="attacked",
         choice=choose(ranking, "linf 4/255", 1.05, "attacked"),
         ranking=ranking,
-        skipped=(),
-        **fields,
     )
 
 
@@ -266,8 +231,9 @@ def test_the_published_schema_is_up_to_date_and_describes_documents() -> None:
 
 
 def test_a_document_is_closed_and_its_deviations_are_above_0() -> None:
+    whole = document(evaluation("a", drawn(0.4)))
     with pytest.raises(ValidationError):
-        document(evaluation("a", drawn(0.4)), certified=1)
+        RegressionRanking.model_validate(dict(whole) | {"certified": 1})
     with pytest.raises(ValidationError):
         TargetColumn(name="x", mean=0.0, sd=0.0)
     with pytest.raises(ValidationError):

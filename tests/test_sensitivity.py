@@ -310,10 +310,10 @@ def test_the_pool_keeps_the_largest_of_all_aims(c: Case):
     logits = points @ c.head.weight.T + c.head.bias
     labels = c.labels.expand(logits.shape[:2])
     losses = logits.logsumexp(dim=2) - logits.gather(2, labels[..., None])[..., 0]
-    worst = c.pool.worst_losses(c.head, c.labels)
+    worst = c.pool.scores(c.head).worst_losses(c.labels)
     torch.testing.assert_close(worst, losses.amax(dim=0), rtol=1e-9, atol=1e-9)
     right = (logits.argmax(dim=2) == labels).all(dim=0)
-    assert torch.equal(c.pool.always_correct(c.head, c.labels), right)
+    assert torch.equal(c.pool.scores(c.head).always_correct(c.labels), right)
 
 
 @given(cases)
@@ -322,7 +322,7 @@ def test_what_a_pair_was_pushed_by_is_the_largest_of_all_points(c: Case):
     logits = points @ c.head.weight.T + c.head.bias
     ahead = logits - logits.gather(2, c.labels[None, :, None].expand(len(logits), -1, 1))
     expected = (ahead - ahead[0]).amax(dim=0)
-    found = c.pool.pair_reach(c.head, c.labels)
+    found = c.pool.scores(c.head).pair_reach(c.labels)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     assert (found >= 0).all()
     # By Cauchy and Schwarz, with the displacement of all points.
@@ -332,8 +332,8 @@ def test_what_a_pair_was_pushed_by_is_the_largest_of_all_points(c: Case):
 
 @given(cases)
 def test_an_image_survives_all_of_the_attacks_where_no_point_changes_its_prediction(c: Case):
-    tolerances = c.pool.tolerances(c.head, c.labels)
-    assert torch.equal(tolerances == 1, c.pool.always_correct(c.head, c.labels))
+    tolerances = c.pool.scores(c.head).tolerances(c.labels)
+    assert torch.equal(tolerances == 1, c.pool.scores(c.head).always_correct(c.labels))
     assert torch.equal(tolerances > 0, c.head(c.pool.clean).argmax(dim=1) == c.labels)
     # Of every way that an attack went, this share leaves the prediction as it is, up to rounding.
     steps = torch.stack(c.pool.attained).double() - c.pool.clean.double()
@@ -348,9 +348,11 @@ def test_one_more_attack_never_raises_what_is_withstood(c: Case):
     assert len(after.attained) == len(before.attained) + 1
     assert torch.equal(after.attained[-1], c.pool.clean.flip(0))
     assert (after.displacement() >= before.displacement()).all()
-    worse = after.tolerances(c.head, c.labels) <= before.tolerances(c.head, c.labels)
+    worse = after.scores(c.head).tolerances(c.labels) <= before.scores(c.head).tolerances(c.labels)
     assert worse.all()
-    lost = before.always_correct(c.head, c.labels) | ~after.always_correct(c.head, c.labels)
+    lost = before.scores(c.head).always_correct(c.labels) | ~after.scores(c.head).always_correct(
+        c.labels
+    )
     assert lost.all()
 
 
@@ -359,7 +361,7 @@ def test_where_the_criterion_holds_no_point_of_the_pool_changes_the_prediction(c
     """So estimated robust accuracy is at most attacked robust accuracy."""
     s = c.pool.displacement(task_projection(c.head) if task else None)
     holds = criterion_holds(c.head(c.pool.clean), c.head.weight, c.labels, s)
-    right = c.pool.always_correct(c.head, c.labels)
+    right = c.pool.scores(c.head).always_correct(c.labels)
     assert (right | ~holds).all()
     assert holds.double().mean() <= right.double().mean()
 
@@ -368,7 +370,7 @@ def test_where_the_criterion_holds_no_point_of_the_pool_changes_the_prediction(c
 def test_the_attacked_loss_is_at_most_the_worst_case_bound(c: Case, task: bool):
     s = c.pool.displacement(task_projection(c.head) if task else None)
     bound = worst_case_losses(c.head(c.pool.clean), c.head.weight, c.labels, s)
-    attacked = c.pool.worst_losses(c.head, c.labels)
+    attacked = c.pool.scores(c.head).worst_losses(c.labels)
     assert (attacked <= bound + 1e-6 * (1 + bound)).all()
 
 
@@ -377,7 +379,9 @@ def test_an_attack_of_no_effect_leaves_clean_accuracy_and_loss(c: Case):
     still = Pool(c.pool.clean, (c.pool.clean,))
     logits = c.head(c.pool.clean)
     assert torch.equal(still.displacement(), torch.zeros(8).double())
-    assert torch.equal(still.always_correct(c.head, c.labels), logits.argmax(dim=1) == c.labels)
+    assert torch.equal(
+        still.scores(c.head).always_correct(c.labels), logits.argmax(dim=1) == c.labels
+    )
 
 
 @each_norm
@@ -393,10 +397,12 @@ def test_a_search_for_the_loss_beats_one_for_the_displacement_at_the_loss(norm: 
             "loss": loss_aim(head, labels),
         }.items()
     }
-    worst = {aim: Pool(clean, (z,)).worst_losses(head, labels) for aim, z in by_aim.items()}
+    worst = {aim: Pool(clean, (z,)).scores(head).worst_losses(labels) for aim, z in by_aim.items()}
     assert (worst["loss"] >= worst["displacement"] * (1 - 1e-3)).all()
     assert worst["loss"].mean() > worst["displacement"].mean() * 1.01
     moved = {aim: displacement(z, clean) for aim, z in by_aim.items()}
     assert moved["displacement"].mean() > moved["loss"].mean()
     pool = Pool(clean, tuple(by_aim.values()))
-    assert torch.equal(pool.worst_losses(head, labels), torch.stack(list(worst.values())).amax(0))
+    assert torch.equal(
+        pool.scores(head).worst_losses(labels), torch.stack(list(worst.values())).amax(0)
+    )

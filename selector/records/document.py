@@ -2,91 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from selector.records.base import Record
 from selector.records.certified import CertifiedCandidate, SmoothingRecord
 from selector.records.measured import Evaluation, Skipped
-
-SCHEMA_VERSION: Literal["1.0"] = "1.0"
-SCOPE = "a linear head on the frozen backbone; not full or adversarial fine-tuning of the backbone"
+from selector.records.run import ImagesRecord, Place, RankingRecord, RunRecord
 
 
-class RankedEvaluation(Evaluation):
+class RankedEvaluation(Evaluation, Place):
     """An evaluation and its place."""
 
-    rank: Annotated[int, Field(ge=1)]
     score: Annotated[
         float | None,
         Field(description="by the objective, higher is better; null: could not be computed"),
     ]
-    rank_interval: Annotated[
-        tuple[int, int], Field(description="95 % of ranks over resampled test images")
-    ]
-    group: Annotated[
-        int, Field(ge=1, description="same group: cannot be told apart from the group's first")
-    ]
 
 
-class TaskRecord(Record):
-    """The images that were used."""
+class TaskRecord(ImagesRecord):
+    """The images and classes that were used."""
 
-    name: str
-    source: str
     classes: tuple[str, ...]
-    image_size: int
-    train_images: int
-    validation_images: int
-    test_images: int
     prior_entropy: Annotated[
         float, Field(description="nats; entropy of the class frequencies of train")
     ]
     constant_accuracy: Annotated[
         float, Field(description="on test images, of always naming the most frequent class")
     ]
-    unreadable: tuple[str, ...]
-    fingerprint: Annotated[str, Field(description="sha256 of class names, pixels and labels")]
-    revision: Annotated[
-        str | None, Field(description="commit of a dataset of the Hub; null for what is local")
-    ] = None
-
-
-class ThreatRecord(Record):
-    """The perturbations allowed, for every candidate alike, on the canonical image."""
-
-    norm: Literal["linf", "l2"]
-    eps: Annotated[float, Field(gt=0, description="in pixel units of [0,1]")]
-
-
-class ProtocolRecord(Record):
-    """How it was measured."""
-
-    version: Annotated[int, Field(description="raised whenever numbers may change")]
-    preset: str
-    attack: str
-    restarts: int
-    steps: int
-    loss_clip: Annotated[float, Field(description="nats; C2 of Theorem 1")]
-    rho: Annotated[float, Field(description="Theorem 1 may fail with this probability")]
-    seed: int
-    head: Annotated[str, Field(description="recommended, probe, bound-optimal, or a radius scale")]
-
-
-class LockRecord(Record):
-    """The lock file whose commits and bytes were measured."""
-
-    file: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    pinned: Annotated[tuple[str, ...], Field(description="names of the candidates it has")]
-
-
-class DeviceRecord(Record):
-    """Where it ran."""
-
-    type: str
-    name: str
 
 
 class Choice(Record):
@@ -161,27 +105,12 @@ class RaceRecord(Record):
     sentence: str
 
 
-class Ranking(Record):
+class Ranking(RankingRecord):
     """The result of ``selector rank``."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
-    selector_version: str
-    created: Annotated[str, Field(description="UTC, ISO 8601")]
-    command: tuple[str, ...]
     task: TaskRecord
-    threat: ThreatRecord
-    protocol: ProtocolRecord
-    device: DeviceRecord
-    versions: dict[str, str]
-    lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None
-    objective: Annotated[str, Field(description="a value of --objective")]
-    objective_kind: Annotated[
-        Literal["attacked", "estimated", "clean"], Field(description="what its number promises")
-    ]
-    scope: Annotated[str, Field(description="what all numbers are about, and what not")] = SCOPE
     choice: Choice | None
     ranking: tuple[RankedEvaluation, ...]
-    skipped: tuple[Skipped, ...]
     race: Annotated[
         RaceRecord | None, Field(description="null: every candidate was measured in full")
     ] = None
@@ -191,18 +120,11 @@ class Ranking(Record):
     ] = None
 
 
-class Certification(Record):
+class Certification(RunRecord):
     """The result of ``selector certify``."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
-    selector_version: str
-    created: Annotated[str, Field(description="UTC, ISO 8601")]
-    command: tuple[str, ...]
     task: TaskRecord
     smoothing: SmoothingRecord
-    device: DeviceRecord
-    versions: dict[str, str]
-    lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None
     certified: Annotated[
         tuple[CertifiedCandidate, ...],
         Field(description="highest certified accuracy at the first radius first"),

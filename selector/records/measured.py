@@ -139,7 +139,25 @@ class PerImage(Record):
     ]
 
 
-class Findings(Record):
+class Representation(Record):
+    """What attacks showed of a representation, and how far they can be trusted."""
+
+    sensitivity: Annotated[Sensitivity, Field(description="on g: the same for every task")]
+    task_sensitivity: Annotated[Sensitivity, Field(description="on A∘g: for this task")]
+    diagnostics: Diagnostics
+    warnings: tuple[Flag, ...]
+
+
+class Measurement(Record):
+    """Which candidate was measured, and what that took."""
+
+    name: str
+    model: Annotated[str, Field(description="hf-hub:owner/name@commit or local-dir:PATH")]
+    provenance: Provenance
+    cost: Cost
+
+
+class Findings(Representation):
     """All numbers of one candidate on one task."""
 
     head: Annotated[HeadReport, Field(description="that --head picks; ranked by")]
@@ -154,20 +172,11 @@ class Findings(Record):
         ),
     ]
     baselines: BaselineScores
-    sensitivity: Annotated[Sensitivity, Field(description="on g: the same for every task")]
-    task_sensitivity: Annotated[Sensitivity, Field(description="on A∘g: for this task")]
-    diagnostics: Diagnostics
-    warnings: tuple[Flag, ...]
     per_image: PerImage
 
 
-class Evaluation(Findings):
+class Evaluation(Findings, Measurement):
     """One candidate on one task."""
-
-    name: str
-    model: Annotated[str, Field(description="hf-hub:owner/name@commit or local-dir:PATH")]
-    provenance: Provenance
-    cost: Cost
 
 
 class Screened(Record):

@@ -11,20 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selector.records.base import Estimate, Record
-from selector.records.document import (
-    DeviceRecord,
-    LockRecord,
-    ProtocolRecord,
-    ThreatRecord,
-)
-from selector.records.measured import (
-    Cost,
-    Diagnostics,
-    Flag,
-    Provenance,
-    Sensitivity,
-    Skipped,
-)
+from selector.records.measured import Measurement, Representation
+from selector.records.run import ImagesRecord, Place, RankingRecord
 
 
 class EstimatedErrors(Record):
@@ -93,7 +81,7 @@ class RegressionPerImage(Record):
     bound: Annotated[tuple[float, ...], Field(description="the head, estimated on A∘g")]
 
 
-class RegressionFindings(Record):
+class RegressionFindings(Representation):
     """All numbers of one candidate on one task."""
 
     head: Annotated[RegressionHead, Field(description="that --head picks; ranked by")]
@@ -107,33 +95,17 @@ class RegressionFindings(Record):
             " of knowing only the mean of train"
         ),
     ]
-    sensitivity: Annotated[Sensitivity, Field(description="on g: the same for every task")]
-    task_sensitivity: Annotated[Sensitivity, Field(description="on A∘g: for this task")]
-    diagnostics: Diagnostics
-    warnings: tuple[Flag, ...]
     per_image: RegressionPerImage
 
 
-class RegressionEvaluation(RegressionFindings):
+class RegressionEvaluation(RegressionFindings, Measurement):
     """One candidate on one task."""
 
-    name: str
-    model: Annotated[str, Field(description="hf-hub:owner/name@commit or local-dir:PATH")]
-    provenance: Provenance
-    cost: Cost
 
-
-class RankedRegression(RegressionEvaluation):
+class RankedRegression(RegressionEvaluation, Place):
     """An evaluation and its place."""
 
-    rank: Annotated[int, Field(ge=1)]
     score: Annotated[float, Field(description="error by the objective, lower is better")]
-    rank_interval: Annotated[
-        tuple[int, int], Field(description="95 % of ranks over resampled test images")
-    ]
-    group: Annotated[
-        int, Field(ge=1, description="same group: cannot be told apart from the group's first")
-    ]
 
 
 class TargetColumn(Record):
@@ -144,32 +116,13 @@ class TargetColumn(Record):
     sd: Annotated[float, Field(gt=0, description="of the training images, in the table's units")]
 
 
-class RegressionTaskRecord(Record):
+class RegressionTaskRecord(ImagesRecord):
     """The images and targets that were used."""
 
-    name: str
-    source: str
     columns: tuple[TargetColumn, ...]
-    image_size: int
-    train_images: int
-    validation_images: int
-    test_images: int
     mean_error: Annotated[
         float,
         Field(description="squared error on test images of knowing only the mean of train"),
-    ]
-    unreadable: tuple[str, ...]
-    fingerprint: Annotated[str, Field(description="sha256 of columns, pixels and targets")]
-    revision: Annotated[
-        str | None, Field(description="commit of a dataset of the Hub; null for what is local")
-    ] = None
-
-
-class RegressionProtocol(ProtocolRecord):
-    """How it was measured."""
-
-    loss_clip: Annotated[
-        float, Field(description="standardised units; C2 of Theorem 1 for the absolute error")
     ]
 
 
@@ -188,24 +141,10 @@ class RegressionChoice(Record):
     sentence: str
 
 
-class RegressionRanking(Record):
+class RegressionRanking(RankingRecord):
     """The result of ``selector rank --target-column``."""
 
     kind: Literal["regression"] = "regression"
-    schema_version: Literal["1.0"] = "1.0"
-    selector_version: str
-    created: Annotated[str, Field(description="UTC, ISO 8601")]
-    command: tuple[str, ...]
     task: RegressionTaskRecord
-    threat: ThreatRecord
-    protocol: RegressionProtocol
-    device: DeviceRecord
-    versions: dict[str, str]
-    lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None
-    objective: Annotated[str, Field(description="a value of --objective")]
-    objective_kind: Annotated[
-        Literal["attacked", "estimated", "clean"], Field(description="what its number promises")
-    ]
     choice: RegressionChoice | None
     ranking: tuple[RankedRegression, ...]
-    skipped: tuple[Skipped, ...]

@@ -8,7 +8,7 @@ one of the lowest attacked squared error on validation images.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -19,39 +19,6 @@ from selector.regression.heads import RIDGE_GRID, Examples, fit_bounded, residua
 
 # A∘g has no more dimensions than there are columns; the displacement regularises.
 _L2 = 1e-6
-
-
-@dataclass(frozen=True)
-class Heads:
-    """The heads of a candidate, all on g; ``validation_loss`` of each is a squared error.
-
-    Attributes:
-        frontier: one for each radius scale, rising; the first is ordinary ridge.
-        attacked: mean squared error of each on validation images under attack.
-        recommended: the one of the frontier with the lowest.
-        bound_optimal: of the lowest validated error bound.
-        projection: A (r,d), orthonormal rows that span those of the ridge's W.
-    """
-
-    frontier: tuple[ChosenHead, ...]
-    attacked: tuple[float, ...]
-    recommended: ChosenHead
-    bound_optimal: ChosenHead
-    projection: Tensor
-
-    @property
-    def probe(self) -> ChosenHead:
-        """Ordinary ridge on g."""
-        return self.frontier[0]
-
-    def picked(self, choice: str) -> ChosenHead:
-        """The head that ``--head`` names: one of :data:`selector.choosing.HEADS`."""
-        named = {
-            "recommended": self.recommended,
-            "probe": self.probe,
-            "bound-optimal": self.bound_optimal,
-        }
-        return (named | {f"{one.radius_scale:g}": one for one in self.frontier})[choice]
 
 
 def choose_ridge(fit: Examples, validation: Examples) -> ChosenHead:

@@ -6,22 +6,18 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from selector.attacking import attack_test
 from selector.batches import AT_ONCE, Images
-from selector.controls import gradient_free
+from selector.choosing import Heads
 from selector.devices import full_precision
-from selector.diagnostics import signs
-from selector.heads import LinearHead
-from selector.outcomes import joined
+from selector.outcomes import Outcomes, joined
 from selector.records import RegressionEvaluation
-from selector.regression.choosing import Heads
 from selector.regression.fitting import examples, fit
-from selector.regression.outcomes import Outcomes, outcomes
+from selector.regression.outcomes import HeadOutcomes, outcomes
 from selector.regression.pool import squared_aim
 from selector.regression.summary import Measured, summarise
 from selector.regression.task import Targets
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
-from selector.search import search
-from selector.sensitivity import Pool, displacement_aim
 from selector.workload import Setting
 
 
@@ -69,21 +65,11 @@ def measure(run: Run, heads: Heads, targets: Targets) -> Measured:
     return Measured(test, joined(found), heads, heads.picked(run.setting.protocol.head))
 
 
-def _attack(run: Run, images: Images, clean: Tensor, targets: Tensor, heads: Heads) -> Outcomes:
-    """Attack some test images with every aim, pool what was attained, and keep the numbers."""
-    threat, picked = run.setting.threat, heads.picked(run.setting.protocol.head).head
-    on_g = search(images, displacement_aim(clean), threat, run.budget)
-    on_task = search(images, displacement_aim(clean, heads.projection), threat, run.budget)
-    controls = gradient_free(images, clean, threat, run.setting.protocol.seed)
-    on_errors = [
-        search(images, squared_aim(head, targets), threat, run.half_budget)
-        for head in _distinct(picked, heads.probe.head, heads.bound_optimal.head)
-    ]
-    attained = (on_g, on_task, *on_errors)
-    points = (*(found.features for found in attained), controls.noise, controls.searched)
-    return outcomes(Pool(clean, points), heads, picked, targets, signs(on_g, clean, controls))
-
-
-def _distinct(*heads: LinearHead) -> list[LinearHead]:
-    """Each head once, in their order."""
-    return list({id(head): head for head in heads}.values())
+def _attack(
+    run: Run, images: Images, clean: Tensor, targets: Tensor, heads: Heads
+) -> Outcomes[HeadOutcomes]:
+    """Attack some test images with every aim, and keep the numbers."""
+    choice = run.setting.protocol.head
+    aims = (squared_aim(head, targets) for head in heads.reported(choice))
+    pool, how = attack_test(run, images, clean, heads.projection, aims)
+    return outcomes(pool, heads, heads.picked(choice).head, targets, how)

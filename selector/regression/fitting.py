@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from selector.batches import AT_ONCE, Images
-from selector.choosing import ChosenHead
-from selector.regression.choosing import Heads, choose_path, choose_ridge
+from selector.attacking import attack_validation
+from selector.batches import Images
+from selector.choosing import ChosenHead, Heads
+from selector.regression.bounds import squared_errors
+from selector.regression.choosing import choose_path, choose_ridge
 from selector.regression.heads import Examples, row_space
-from selector.regression.pool import squared_aim, worst_squared_errors
+from selector.regression.pool import squared_aim, worst_errors
 from selector.regression.task import Targets
 from selector.run import Run
 from selector.search import search
-from selector.sensitivity import Pool, displacement_aim
+from selector.sensitivity import Pool
 from selector.tasks.decoding import Split
 
 
@@ -44,7 +46,10 @@ def fit(run: Run, targets: Targets) -> Heads:
         probe = choose_ridge(train, validation)
         projection = row_space(probe.head)
     with run.watch.stage("attack"):
-        attacked = list(_attack(run, validation, projection))
+        attacked = [
+            _Attacked(images, pool, validation.targets[rows])
+            for images, pool, rows in attack_validation(run, validation.features, projection)
+        ]
         reach = torch.cat([part.pool.displacement(projection) for part in attacked])
     with run.watch.stage("heads"):
         # Training images are not attacked: each counts as moved by what validation images attained
@@ -60,25 +65,11 @@ def fit(run: Run, targets: Targets) -> Heads:
         errors = tuple(_mean_error(one, tried) for one in frontier)
     return Heads(
         frontier=frontier,
-        attacked=errors,
+        validated=errors,
         recommended=frontier[errors.index(min(errors))],
         bound_optimal=min(on_g, key=lambda one: one.validation_loss),
         projection=projection,
     )
-
-
-def _attack(run: Run, validation: Examples, projection: Tensor) -> Iterator[_Attacked]:
-    """Attack validation images on A∘g, in fp32; this tells whether bf16 will do later on."""
-    on_g, norms = [], []
-    images = run.images(run.setting.task.validation).chunks(AT_ONCE)
-    for part, (features, targets, _) in zip(images, validation.chunks(), strict=True):
-        clean = features.float()
-        found = search(part, displacement_aim(clean, projection), run.setting.threat, run.budget)
-        pool = Pool(clean, (found.features,))
-        on_g.append(pool.displacement())
-        norms.append(torch.linalg.vector_norm(features, dim=1))
-        yield _Attacked(part, pool, targets)
-    run.precision.choose(torch.cat(on_g), torch.cat(norms), run.setting.device)
 
 
 def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead]) -> _Attacked:
@@ -93,7 +84,7 @@ def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead]) -> _Attacked:
 
 def _mean_error(chosen: ChosenHead, parts: Sequence[_Attacked]) -> float:
     """Mean squared error of a head on validation images under attack."""
-    worst = [worst_squared_errors(part.pool, chosen.head, part.targets) for part in parts]
+    worst = [worst_errors(part.pool, chosen.head, part.targets, squared_errors) for part in parts]
     return torch.cat(worst).mean().item()
 
 

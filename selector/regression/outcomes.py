@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from selector.choosing import Heads
 from selector.diagnostics import Signs
 from selector.heads import LinearHead
+from selector.outcomes import Outcomes, of_heads
 from selector.regression import bounds
-from selector.regression.choosing import Heads
 from selector.regression.heads import residuals
-from selector.regression.pool import worst_absolute_errors, worst_squared_errors
+from selector.regression.pool import worst_errors
 from selector.sensitivity import Pool
 
 
@@ -49,28 +50,9 @@ class HeadOutcomes:
     on_task: Estimates
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """Of all that is measured on test images, per image.
-
-    Attributes:
-        picked: of the head that candidates are ranked by.
-        probe: of ordinary ridge.
-        bound_optimal: of that head.
-        frontier: of the head of each radius scale.
-        signs: how the attack on g went.
-    """
-
-    picked: HeadOutcomes
-    probe: HeadOutcomes
-    bound_optimal: HeadOutcomes
-    frontier: tuple[HeadOutcomes, ...]
-    signs: Signs
-
-
 def outcomes(
     pool: Pool, heads: Heads, picked: LinearHead, targets: Tensor, signs: Signs
-) -> Outcomes:
+) -> Outcomes[HeadOutcomes]:
     """Read them off.
 
     Args:
@@ -86,19 +68,13 @@ def outcomes(
         residual = residuals(head, pool.clean, targets)
         return HeadOutcomes(
             residual=residual,
-            attacked_squared=worst_squared_errors(pool, head, targets),
-            attacked_absolute=worst_absolute_errors(pool, head, targets),
+            attacked_squared=worst_errors(pool, head, targets, bounds.squared_errors),
+            attacked_absolute=worst_errors(pool, head, targets, bounds.absolute_errors),
             on_representation=_estimates(residual, head.weight, on_g),
             on_task=_estimates(residual, head.weight, on_task),
         )
 
-    return Outcomes(
-        picked=of(picked),
-        probe=of(heads.probe.head),
-        bound_optimal=of(heads.bound_optimal.head),
-        frontier=tuple(of(one.head) for one in heads.frontier),
-        signs=signs,
-    )
+    return of_heads(of, heads, picked, signs)
 
 
 def _estimates(residual: Tensor, weight: Tensor, displacement: Tensor) -> Estimates:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from selector.heads import LinearHead
-from selector.regression.bounds import absolute_errors, squared_errors
+from selector.regression.bounds import squared_errors
 from selector.regression.heads import residuals
 from selector.sensitivity import Aim, Pool
 
 
-def worst_squared_errors(pool: Pool, head: LinearHead, targets: Tensor) -> Tensor:
-    """Largest squared error over the pool, clean point included, per image (n,)."""
-    points = (pool.clean, *pool.attained)
-    return torch.stack([squared_errors(residuals(head, z, targets)) for z in points]).amax(dim=0)
+def worst_errors(
+    pool: Pool, head: LinearHead, targets: Tensor, errors: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Largest error over the pool, clean point included, per image (n,).
 
-
-def worst_absolute_errors(pool: Pool, head: LinearHead, targets: Tensor) -> Tensor:
-    """Largest absolute error over the pool, clean point included, per image (n,)."""
-    points = (pool.clean, *pool.attained)
-    return torch.stack([absolute_errors(residuals(head, z, targets)) for z in points]).amax(dim=0)
+    Args:
+        pool: of n images.
+        head: of q columns.
+        targets: (n,q).
+        errors: of residuals (n,q): squared or absolute ones (n,).
+    """
+    return torch.stack([errors(residuals(head, z, targets)) for z in pool.points]).amax(dim=0)
 
 
 def squared_aim(head: LinearHead, targets: Tensor) -> Aim:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from selector.ranking import MASKED, groups, rank_intervals
-from selector.records import RankedRegression, RegressionChoice, RegressionEvaluation
+from selector.records import ObjectiveKind, RankedRegression, RegressionChoice, RegressionEvaluation
 
 _SAID_EQUAL = 9  # digits
 
@@ -28,7 +27,7 @@ class Objective:
         per_image: field of RegressionPerImage whose mean, a squared error, ranks.
     """
 
-    kind: Literal["attacked", "estimated", "clean"]
+    kind: ObjectiveKind
     what: str
     per_image: str
 

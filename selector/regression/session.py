@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 
-from selector import __version__, store
-from selector.attacks import ATTACKS
-from selector.choosing import HEADS, RADIUS_SCALES
+from selector import store
+from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
-from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.describing import images_record, ranking_record, run_record
 from selector.errors import UsageError
 from selector.fetching import FetchRules
-from selector.protocol import PROTOCOL_VERSION, RHO, choose_protocol
 from selector.records import (
     Outcome,
     RegressionEvaluation,
-    RegressionProtocol,
     RegressionRanking,
     RegressionTaskRecord,
-    Skipped,
     TargetColumn,
-    ThreatRecord,
 )
 from selector.regression.choosing import knowing_only_the_mean
 from selector.regression.evaluation import evaluate
@@ -35,9 +27,8 @@ from selector.regression.task import RegressionTask, load_regression
 from selector.reports.progress import Display
 from selector.run import Prepared
 from selector.scheduling import Event, Kept, Measuring, evaluate_all, in_background
-from selector.session import Request, check_name, library_versions, lock_record, report_images
+from selector.session import Request, choose_conditions, report_images
 from selector.store import Store
-from selector.threat import ThreatModel
 from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget
 
 
@@ -72,20 +63,16 @@ def prepare(request: Request, console: Console) -> tuple[RegressionTask, Setting
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
-    threat = ThreatModel(request.norm, request.eps)
-    device = choose_device(request.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
+    conditions = choose_conditions(request, OBJECTIVES)
     task = load_regression(
         request.task,
         image_size=request.image_size,
-        sizes=protocol.sizes,
+        sizes=conditions.protocol.sizes,
         seed=request.seed,
         options=request.task_options,
     )
     report_images(task.images, console)
-    return task, Setting(task.images, threat, protocol, device)
+    return task, conditions.setting(task.images)
 
 
 def planned_passes(setting: Setting) -> int:
@@ -99,10 +86,7 @@ def planned_passes(setting: Setting) -> int:
 
 
 def _refuse(request: Request, *, dry_run: bool) -> None:
-    """Raise UsageError for what only tasks of classes have, and for unknown names."""
-    check_name("--attack", request.overrides.attack, ATTACKS)
-    check_name("--head", request.overrides.head, HEADS)
-    check_name("--objective with --target-column", request.objective, OBJECTIVES)
+    """Raise UsageError for what only tasks of classes have."""
     given = {
         "--top": request.goal.top is not None,
         "--budget": request.goal.budget is not None,
@@ -121,45 +105,22 @@ def _ranking(
 ) -> RegressionRanking:
     measured = [o for o in outcomes if isinstance(o, RegressionEvaluation)]
     ranked = rank(measured, seed=request.seed, objective=request.objective)
-    images, targets = task.images, task.targets
-    threat, protocol = setting.threat, setting.protocol
-    mean_error = knowing_only_the_mean(targets.test)
+    targets, mean_error = task.targets, knowing_only_the_mean(task.targets.test)
     columns = zip(targets.columns, targets.mean.tolist(), targets.sd.tolist(), strict=True)
+    made = ranking_record(
+        run_record(request.chosen, setting.device),
+        setting,
+        ERROR_CLIP,
+        (request.objective, OBJECTIVES[request.objective].kind),
+        outcomes,
+    )
     return RegressionRanking(
-        selector_version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        **dict(made),
         task=RegressionTaskRecord(
-            name=images.name,
-            source=images.source,
+            **dict(images_record(task.images)),
             columns=tuple(TargetColumn(name=n, mean=mean, sd=sd) for n, mean, sd in columns),
-            image_size=images.image_size,
-            train_images=len(images.train),
-            validation_images=len(images.validation),
-            test_images=len(images.test),
             mean_error=mean_error,
-            unreadable=images.unreadable,
-            fingerprint=images.fingerprint,
-            revision=images.revision,
         ),
-        threat=ThreatRecord(norm=threat.norm, eps=threat.eps),
-        protocol=RegressionProtocol(
-            version=PROTOCOL_VERSION,
-            preset=protocol.preset,
-            attack=protocol.attack,
-            restarts=protocol.restarts,
-            steps=protocol.steps,
-            loss_clip=ERROR_CLIP,
-            rho=RHO,
-            seed=protocol.seed,
-            head=protocol.head,
-        ),
-        device=describe_device(setting.device),
-        versions=library_versions(),
-        lock=lock_record(request.chosen),
-        objective=request.objective,
-        objective_kind=OBJECTIVES[request.objective].kind,
-        choice=choose(ranked, str(threat), mean_error, request.objective),
+        choice=choose(ranked, str(setting.threat), mean_error, request.objective),
         ranking=ranked,
-        skipped=tuple(o for o in outcomes if isinstance(o, Skipped)),
     )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from selector import intervals
-from selector.choosing import ChosenHead
+from selector.choosing import ChosenHead, Heads
 from selector.diagnostics import attack_flags, diagnose
+from selector.outcomes import Outcomes
 from selector.protocol import RHO
 from selector.records import (
     Diagnostics,
@@ -20,9 +21,9 @@ from selector.records import (
     RegressionPoint,
 )
 from selector.regression.bounds import absolute_errors, squared_errors, theorem1_error
-from selector.regression.choosing import Heads, knowing_only_the_mean
+from selector.regression.choosing import knowing_only_the_mean
 from selector.regression.heads import Examples
-from selector.regression.outcomes import Estimates, HeadOutcomes, Outcomes
+from selector.regression.outcomes import Estimates, HeadOutcomes
 from selector.regression.task import Targets
 from selector.summary import FEW, is_vacuous, relative_sensitivity
 
@@ -43,7 +44,7 @@ class Measured:
     """
 
     test: Examples
-    outcomes: Outcomes
+    outcomes: Outcomes[HeadOutcomes]
     heads: Heads
     picked: ChosenHead
 
@@ -54,7 +55,7 @@ def summarise(measured: Measured, targets: Targets) -> RegressionFindings:
     probe = _report_head(heads.probe, found.probe)
     diagnostics = diagnose(found.signs, test.features)
     few = test.features[:FEW].to(test.targets.device)
-    points = zip(heads.frontier, heads.attacked, found.frontier, strict=True)
+    points = zip(heads.frontier, heads.validated, found.frontier, strict=True)
     return RegressionFindings(
         head=_report_head(measured.picked, found.picked),
         probe=probe,

@@ -9,11 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from selector.errors import printable
-from selector.norms import format_threat
 from selector.records import RankedRegression, RegressionRanking
 from selector.regression.ranking import OBJECTIVES
 from selector.reports import WIDTH
-from selector.reports.table import not_ranked
+from selector.reports.table import below, heading
 
 
 def print_table(ranking: RegressionRanking, console: Console) -> None:
@@ -22,31 +21,13 @@ def print_table(ranking: RegressionRanking, console: Console) -> None:
 
 
 def _parts(ranking: RegressionRanking, width: int) -> list[RenderableType]:
-    parts: list[RenderableType] = [_heading(ranking)]
+    each = (f"{printable(c.name)} {c.mean:.4g} ± {c.sd:.4g}" for c in ranking.task.columns)
+    columns = f"{', '.join(each)} (mean ± sd of train)"
+    parts: list[RenderableType] = [heading(ranking, ranking.task, columns)]
     if ranking.ranking:
         parts += [_rows(ranking, width), _legend(ranking)]
-    if ranking.skipped:
-        parts += [Text("\nNot ranked", style="bold"), *not_ranked(ranking.skipped)]
-    notes = [(e, flag) for e in ranking.ranking for flag in e.warnings]
-    if notes:
-        parts.append(Text("\nRead with care", style="bold"))
-        parts += [Text(f"  {printable(e.name)}: {printable(flag.message)}.") for e, flag in notes]
-    if ranking.choice:
-        parts.append(Text(f"\n{printable(ranking.choice.sentence)}", style="bold"))
+    parts += below(ranking.skipped, ranking.ranking, ranking.choice)
     return parts
-
-
-def _heading(ranking: RegressionRanking) -> Text:
-    task, protocol = ranking.task, ranking.protocol
-    threat = format_threat(ranking.threat.norm, ranking.threat.eps)
-    columns = ", ".join(f"{printable(c.name)} {c.mean:.4g} ± {c.sd:.4g}" for c in task.columns)
-    return Text.assemble(
-        (printable(task.name), "bold"),
-        f": {columns} (mean ± sd of train), {task.test_images} test images of {task.image_size} px,"
-        f" heads fitted on {task.train_images}\n",
-        f"threat {threat}; {protocol.preset}: {protocol.attack} {protocol.restarts} x"
-        f" {protocol.steps} steps on {ranking.device.type}, seed {protocol.seed}",
-    )
 
 
 def _rows(ranking: RegressionRanking, width: int) -> Table:

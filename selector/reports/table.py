@@ -15,10 +15,15 @@ from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import (
     CertifiedCandidate,
+    Choice,
     Estimate,
+    ImagesRecord,
     RaceRecord,
     RankedEvaluation,
+    RankedRegression,
     Ranking,
+    RankingRecord,
+    RegressionChoice,
     Skipped,
 )
 from selector.reports import WIDTH
@@ -38,19 +43,13 @@ def print_table(ranking: Ranking, console: Console) -> None:
 
 
 def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
-    parts: list[RenderableType] = [_heading(ranking)]
+    classes = f"{len(ranking.task.classes)} classes"
+    parts: list[RenderableType] = [heading(ranking, ranking.task, classes)]
     if ranking.ranking:
         parts += [_rows(ranking, width), _legend(ranking)]
     if ranking.race:
         parts += _race(ranking.race)
-    if ranking.skipped:
-        parts += [Text("\nNot ranked", style="bold"), *not_ranked(ranking.skipped)]
-    notes = [(e, flag) for e in ranking.ranking for flag in e.warnings]
-    if notes:
-        parts.append(Text("\nRead with care", style="bold"))
-        parts += [Text(f"  {printable(e.name)}: {printable(flag.message)}.") for e, flag in notes]
-    if ranking.choice:
-        parts.append(Text(f"\n{printable(ranking.choice.sentence)}", style="bold"))
+    parts += below(ranking.skipped, ranking.ranking, ranking.choice)
     if ranking.race:
         parts.append(Text(printable(ranking.race.sentence), style="bold"))
     if ranking.certified is not None:
@@ -61,16 +60,35 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     return parts
 
 
-def _heading(ranking: Ranking) -> Text:
-    task, protocol = ranking.task, ranking.protocol
+def heading(ranking: RankingRecord, task: ImagesRecord, targets: str) -> Text:
+    """What was measured, and how; ``targets`` says what is to be told from the images."""
+    protocol = ranking.protocol
     threat = format_threat(ranking.threat.norm, ranking.threat.eps)
     return Text.assemble(
         (printable(task.name), "bold"),
-        f": {len(task.classes)} classes, {task.test_images} test images of {task.image_size} px,"
+        f": {targets}, {task.test_images} test images of {task.image_size} px,"
         f" heads fitted on {task.train_images}\n",
         f"threat {threat}; {protocol.preset}: {protocol.attack} {protocol.restarts} x"
         f" {protocol.steps} steps on {ranking.device.type}, seed {protocol.seed}",
     )
+
+
+def below(
+    skipped: Sequence[Skipped],
+    ranked: Sequence[RankedEvaluation | RankedRegression],
+    choice: Choice | RegressionChoice | None,
+) -> Iterator[Text]:
+    """What follows on the table: who is not in it, what to read with care, and the choice."""
+    if skipped:
+        yield Text("\nNot ranked", style="bold")
+        yield from not_ranked(skipped)
+    notes = [(e, flag) for e in ranked for flag in e.warnings]
+    if notes:
+        yield Text("\nRead with care", style="bold")
+    for e, flag in notes:
+        yield Text(f"  {printable(e.name)}: {printable(flag.message)}.")
+    if choice:
+        yield Text(f"\n{printable(choice.sentence)}", style="bold")
 
 
 def _rows(ranking: Ranking, width: int) -> Table:

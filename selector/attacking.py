@@ -1,0 +1,85 @@
+"""The attacks on one candidate's images; what they attain is pooled and counts for all numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from selector.batches import AT_ONCE, Images
+from selector.controls import gradient_free
+from selector.diagnostics import Signs, signs
+from selector.heads import LinearHead
+from selector.pairs import in_doubt, search_pairs
+from selector.rows import Rows, ranges
+from selector.run import Run
+from selector.search import search
+from selector.sensitivity import Aim, Pool, displacement_aim
+
+
+def attack_validation(
+    run: Run, features: Rows, projection: Tensor
+) -> list[tuple[Images, Pool, slice]]:
+    """Attack validation images on A∘g, in fp32; then the run knows whether bf16 will do later on.
+
+    Args:
+        run: of the candidate.
+        features: of the validation images (n,d).
+        projection: A (r,d).
+
+    Returns:
+        AT_ONCE images at a time, what was attained on them, and which of the n they are.
+    """
+    split, threat = run.setting.task.validation, run.setting.threat
+    found, on_g, norms = [], [], []
+    parts = zip(run.images(split).chunks(AT_ONCE), ranges(len(split), AT_ONCE), strict=True)
+    for images, rows in parts:
+        clean = features[rows].to(run.setting.device, torch.float32)
+        attained = search(images, displacement_aim(clean, projection), threat, run.budget)
+        pool = Pool(clean, (attained.features,))
+        on_g.append(pool.displacement())
+        norms.append(torch.linalg.vector_norm(clean.double(), dim=1))
+        found.append((images, pool, rows))
+    run.precision.choose(torch.cat(on_g), torch.cat(norms), run.setting.device)
+    return found
+
+
+def attack_test(
+    run: Run, images: Images, clean: Tensor, projection: Tensor, aims: Iterable[Aim]
+) -> tuple[Pool, Signs]:
+    """Attack some test images on g, on A∘g and with more aims; and how the attack on g went.
+
+    Args:
+        run: of the candidate.
+        images: which.
+        clean: their features (n,d) float32.
+        projection: A (r,d).
+        aims: of heads, each at half the budget.
+    """
+    threat = run.setting.threat
+    on_g = search(images, displacement_aim(clean), threat, run.budget)
+    on_task = search(images, displacement_aim(clean, projection), threat, run.budget)
+    controls = gradient_free(images, clean, threat, run.setting.protocol.seed)
+    on_heads = [search(images, aim, threat, run.half_budget) for aim in aims]
+    attained = (found.features for found in (on_g, on_task, *on_heads))
+    pool = Pool(clean, (*attained, controls.noise, controls.searched))
+    return pool, signs(on_g, clean, controls)
+
+
+def attack_pairs(
+    run: Run, images: Images, pool: Pool, head: LinearHead, labels: Tensor, projection: Tensor
+) -> Pool:
+    """The pool with what attacks attain on those of a head's class pairs that are in doubt.
+
+    Args:
+        run: of the candidate.
+        images: n of them.
+        pool: what earlier attacks attained on them.
+        head: reads A∘g alone.
+        labels: (n,) int64.
+        projection: A (r,d).
+    """
+    lost = ~pool.scores(head).always_correct(labels)
+    doubts = in_doubt(pool.clean, head, labels, pool.displacement(projection), lost)
+    return pool.with_points(search_pairs(images, doubts, run.setting.threat, run.pair_budget))

@@ -1,0 +1,106 @@
+"""What every document says of its run: images, threat, protocol, device, versions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from selector.records.base import Record
+from selector.records.measured import Skipped
+
+SCHEMA_VERSION: Literal["1.0"] = "1.0"
+ObjectiveKind = Literal["attacked", "estimated", "clean"]
+SCOPE = "a linear head on the frozen backbone; not full or adversarial fine-tuning of the backbone"
+
+
+class ImagesRecord(Record):
+    """The images that were used."""
+
+    name: str
+    source: str
+    image_size: int
+    train_images: int
+    validation_images: int
+    test_images: int
+    unreadable: tuple[str, ...]
+    fingerprint: Annotated[
+        str, Field(description="sha256 of pixels, and of classes and labels or columns and targets")
+    ]
+    revision: Annotated[
+        str | None, Field(description="commit of a dataset of the Hub; null for what is local")
+    ] = None
+
+
+class ThreatRecord(Record):
+    """The perturbations allowed, for every candidate alike, on the canonical image."""
+
+    norm: Literal["linf", "l2"]
+    eps: Annotated[float, Field(gt=0, description="in pixel units of [0,1]")]
+
+
+class ProtocolRecord(Record):
+    """How it was measured."""
+
+    version: Annotated[int, Field(description="raised whenever numbers may change")]
+    preset: str
+    attack: str
+    restarts: int
+    steps: int
+    loss_clip: Annotated[
+        float,
+        Field(description="C2 of Theorem 1: nats; of a regression, standard deviations of train"),
+    ]
+    rho: Annotated[float, Field(description="Theorem 1 may fail with this probability")]
+    seed: int
+    head: Annotated[str, Field(description="recommended, probe, bound-optimal, or a radius scale")]
+
+
+class LockRecord(Record):
+    """The lock file whose commits and bytes were measured."""
+
+    file: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    pinned: Annotated[tuple[str, ...], Field(description="names of the candidates it has")]
+
+
+class DeviceRecord(Record):
+    """Where it ran."""
+
+    type: str
+    name: str
+
+
+class RunRecord(Record):
+    """What made the document."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    selector_version: str
+    created: Annotated[str, Field(description="UTC, ISO 8601")]
+    command: tuple[str, ...]
+    device: DeviceRecord
+    versions: dict[str, str]
+    lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None
+
+
+class RankingRecord(RunRecord):
+    """What every ranking says of how it was made."""
+
+    threat: ThreatRecord
+    protocol: ProtocolRecord
+    objective: Annotated[str, Field(description="a value of --objective")]
+    objective_kind: Annotated[ObjectiveKind, Field(description="what its number promises")]
+    scope: Annotated[str, Field(description="what all numbers are about, and what not")] = SCOPE
+    skipped: tuple[Skipped, ...]
+
+
+class Place(Record):
+    """Where an evaluation stands in a ranking."""
+
+    rank: Annotated[int, Field(ge=1)]
+    rank_interval: Annotated[
+        tuple[int, int], Field(description="95 % of ranks over resampled test images")
+    ]
+    group: Annotated[
+        int, Field(ge=1, description="same group: cannot be told apart from the group's first")
+    ]
