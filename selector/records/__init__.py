@@ -19,6 +19,8 @@ from selector.records.certified import (
 from selector.records.document import (
     Certification,
     Choice,
+    Curve,
+    CurvePoint,
     Eliminated,
     RaceRecord,
     RankedEvaluation,
@@ -84,6 +86,8 @@ __all__ = [
     "CertifiedPerImage",
     "Choice",
     "Cost",
+    "Curve",
+    "CurvePoint",
     "DeviceRecord",
     "Diagnostics",
     "Eliminated",

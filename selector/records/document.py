@@ -6,10 +6,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from selector.records.base import Record
+from selector.records.base import Estimate, Record
 from selector.records.certified import CertifiedCandidate, SmoothingRecord
 from selector.records.measured import Evaluation, Skipped
-from selector.records.run import ImagesRecord, Place, RankingRecord, RunRecord
+from selector.records.run import (
+    ImagesRecord,
+    Place,
+    RankingRecord,
+    RunRecord,
+    ThreatRecord,
+)
 
 
 class RankedEvaluation(Evaluation, Place):
@@ -105,6 +111,38 @@ class RaceRecord(Record):
     sentence: str
 
 
+class CurvePoint(Record):
+    """One candidate under one threat: of the head that --head picks for this very threat."""
+
+    threat: ThreatRecord
+    rank: Annotated[int, Field(ge=1, description="among the candidates measured under it")]
+    rank_interval: Annotated[
+        tuple[int, int], Field(description="95 % of ranks over resampled test images")
+    ]
+    masked: Annotated[bool, Field(description="the attack was blind: its numbers flatter")]
+    radius_scale: Annotated[float, Field(description="of the head")]
+    clean_accuracy: Estimate
+    attacked_accuracy: Estimate
+    estimated_robust_accuracy: Annotated[Estimate, Field(description="criterion on A∘g")]
+    estimated_worst_case_loss: Annotated[
+        Estimate, Field(description="of the bound-optimal head, on A∘g, nats")
+    ]
+    vacuous: Annotated[bool, Field(description="of that loss bound")]
+
+
+class Curve(Record):
+    """One candidate under every threat of a run with several: ``--eps 1/255,2/255,l2:0.5``."""
+
+    name: str
+    model: str
+    points: Annotated[
+        tuple[CurvePoint, ...],
+        Field(
+            min_length=1, description="by norm and eps; without threats it was not measured under"
+        ),
+    ]
+
+
 class Ranking(RankingRecord):
     """The result of ``selector rank``."""
 
@@ -117,6 +155,13 @@ class Ranking(RankingRecord):
     certified: Annotated[
         tuple[CertifiedCandidate | Skipped, ...] | None,
         Field(description="the first of the ranking, smoothed: --certify; null: not asked for"),
+    ] = None
+    curves: Annotated[
+        tuple[Curve, ...] | None,
+        Field(
+            description="each of the ranking, in its order, under all threats of the run, the"
+            " document's own included; null: there is one threat"
+        ),
     ] = None
 
 
