@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from selector.sensitivity import Aim, Pool, displacement_aim
 
 
 def attack_validation(
-    run: Run, features: Rows, projection: Tensor
+    run: Run, features: Rows, projection: Tensor, known: Sequence[Pool] = ()
 ) -> list[tuple[Images, Pool, slice]]:
     """Attack validation images on A∘g, in fp32; then the run knows whether bf16 will do later on.
 
@@ -27,6 +27,8 @@ def attack_validation(
         run: of the candidate.
         features: of the validation images (n,d).
         projection: A (r,d).
+        known: what was attained on each AT_ONCE images under a threat that this one contains; it
+            counts here as well.
 
     Returns:
         AT_ONCE images at a time, what was attained on them, and which of the n they are.
@@ -34,10 +36,11 @@ def attack_validation(
     split, threat = run.setting.task.validation, run.setting.threat
     found, on_g, norms = [], [], []
     parts = zip(run.images(split).chunks(AT_ONCE), ranges(len(split), AT_ONCE), strict=True)
-    for images, rows in parts:
+    for number, (images, rows) in enumerate(parts):
         clean = features[rows].to(run.setting.device, torch.float32)
         attained = search(images, displacement_aim(clean, projection), threat, run.budget)
-        pool = Pool(clean, (attained.features,))
+        before = known[number].attained if known else ()
+        pool = Pool(clean, (*before, attained.features))
         on_g.append(pool.displacement())
         norms.append(torch.linalg.vector_norm(clean.double(), dim=1))
         found.append((images, pool, rows))
@@ -46,24 +49,25 @@ def attack_validation(
 
 
 def attack_test(
-    run: Run, images: Images, clean: Tensor, projection: Tensor, aims: Iterable[Aim]
+    run: Run, images: Images, known: Pool, projection: Tensor, aims: Iterable[Aim]
 ) -> tuple[Pool, Signs]:
     """Attack some test images on g, on A∘g and with more aims; and how the attack on g went.
 
     Args:
         run: of the candidate.
         images: which.
-        clean: their features (n,d) float32.
+        known: their features (n,d) float32, and what was attained under a threat that this one
+            contains, which counts here as well.
         projection: A (r,d).
         aims: of heads, each at half the budget.
     """
-    threat = run.setting.threat
+    threat, clean = run.setting.threat, known.clean
     on_g = search(images, displacement_aim(clean), threat, run.budget)
     on_task = search(images, displacement_aim(clean, projection), threat, run.budget)
     controls = gradient_free(images, clean, threat, run.setting.protocol.seed)
     on_heads = [search(images, aim, threat, run.half_budget) for aim in aims]
     attained = (found.features for found in (on_g, on_task, *on_heads))
-    pool = Pool(clean, (*attained, controls.noise, controls.searched))
+    pool = Pool(clean, (*known.attained, *attained, controls.noise, controls.searched))
     return pool, signs(on_g, clean, controls)
 
 

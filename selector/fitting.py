@@ -33,29 +33,60 @@ class _Attacked:
 
 
 @dataclass(frozen=True)
+class Probed:
+    """What no threat changes.
+
+    Attributes:
+        train, validation: clean features and labels.
+        probe: the ordinary head.
+        projection: A (r,d), the directions that it reads.
+    """
+
+    train: Labelled
+    validation: Labelled
+    probe: ChosenHead
+    projection: Tensor
+
+
+@dataclass(frozen=True)
 class Fitted:
-    """The heads of a candidate, with the clean features and labels they were fitted on."""
+    """The heads of a candidate under one threat.
+
+    Attributes:
+        heads: them.
+        attained: what attacks attained on validation images, AT_ONCE at a time.
+    """
 
     heads: Heads
-    train: Labelled
+    attained: tuple[Pool, ...]
 
 
-def fit(run: Run) -> Fitted:
+def find_probe(run: Run) -> Probed:
+    """The ordinary probe, from training images; its regularisation from validation images."""
+    task = run.setting.task
+    with run.watch.stage("features"):
+        train, validation = map(run.clean, (task.train, task.validation))
+    with run.watch.stage("heads"):
+        probe = choose_probe(train, validation, len(task.classes))
+        return Probed(train, validation, probe, task_projection(probe.head))
+
+
+def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
     """The heads of a candidate, from training and validation images.
 
     Of the frontier's heads the one is recommended that keeps most validation images when its class
     pairs are attacked; of equal ones, the one that survives more of the attacks.
+
+    Args:
+        run: of the candidate, under the threat.
+        probed: of the same candidate.
+        known: ``attained`` under a threat that this one contains; it counts here as well.
     """
-    task, classes = run.setting.task, len(run.setting.task.classes)
-    with run.watch.stage("features"):
-        train, validation = map(run.clean, (task.train, task.validation))
-    with run.watch.stage("heads"):
-        probe = choose_probe(train, validation, classes)
-        projection = task_projection(probe.head)
+    train, validation, projection = probed.train, probed.validation, probed.projection
     with run.watch.stage("attack"):
         attacked = [
             _Attacked(images, pool, validation.labels[rows])
-            for images, pool, rows in attack_validation(run, validation.features, projection)
+            for images, pool, rows in attack_validation(run, validation.features, projection, known)
         ]
         reach = torch.cat([part.pool.displacement(projection) for part in attacked])
     with run.watch.stage("heads"):
@@ -65,10 +96,10 @@ def fit(run: Run) -> Fitted:
         path, bound_optimal = choose_path(
             _projected(train, projection, reach.mean().expand(len(train.labels))),
             _projected(validation, projection, reach),
-            classes,
+            len(run.setting.task.classes),
             RADIUS_SCALES[1:],
         )
-        frontier = (probe, *(one.before(projection) for one in path))
+        frontier = (probed.probe, *(one.before(projection) for one in path))
     with run.watch.stage("attack"):
         parts = [_tried(run, part, frontier, projection) for part in attacked]
         tried = [_kept(one, parts) for one in frontier]
@@ -79,7 +110,7 @@ def fit(run: Run) -> Fitted:
         bound_optimal=bound_optimal.before(projection),
         projection=projection,
     )
-    return Fitted(heads, train)
+    return Fitted(heads, tuple(part.pool for part in parts))
 
 
 def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead], projection: Tensor) -> _Attacked:

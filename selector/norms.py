@@ -35,6 +35,39 @@ def parse_eps(text: str, option: str = "--eps") -> float:
         ) from None
 
 
+def parse_threats(text: str, norm: Norm, option: str = "--eps") -> tuple[tuple[Norm, float], ...]:
+    """Read one perturbation or several, each with a norm of its own if it names one.
+
+    >>> parse_threats("1/255, 2/255, l2:0.5", "linf") == (
+    ...     ("linf", 1 / 255), ("linf", 2 / 255), ("l2", 0.5)
+    ... )
+    True
+
+    Args:
+        text: sizes as :func:`parse_eps` reads them, or NORM:SIZE, parted by commas.
+        norm: of those that name none.
+        option: where it comes from.
+
+    Raises:
+        UsageError: a size is no number, a norm is unknown, or two are the same.
+    """
+    found = []
+    for part in text.split(","):
+        named, colon, size = part.strip().rpartition(":")
+        own = named if colon else norm
+        if own not in NORMS:
+            raise UsageError(
+                f"{option} must be SIZE or NORM:SIZE with a norm of {', '.join(NORMS)},"
+                f" found {part.strip()!r}."
+            )
+        found.append((own, parse_eps(size, option)))
+    if twice := next((one for one in found if found.count(one) > 1), None):
+        raise UsageError(
+            f"{option} must name each perturbation once, found {format_threat(*twice)} twice."
+        )
+    return tuple(found)
+
+
 def format_threat(norm: Norm, eps: float) -> str:
     """A threat as people write it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -52,6 +52,10 @@ class Run:
     batch: BatchSize
     watch: Stopwatch
     precision: Precision = field(default_factory=Precision)
+
+    def under(self, setting: Setting) -> Run:
+        """The same candidate under another threat, whose searches choose their own precision."""
+        return replace(self, setting=setting, precision=Precision())
 
     @property
     def budget(self) -> Budget:
@@ -126,7 +130,7 @@ def as_candidate_errors() -> Iterator[None]:
         yield
     except FloatingPointError as error:
         raise CandidateError(
-            "non_finite_features", f"features under attack are not finite: {error}."
+            "non_finite_features", f"what was computed of features is not finite: {error}."
         ) from error
     except UsageError as error:
         # The user's disk has no room for this one's features; others may have fewer.

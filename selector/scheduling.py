@@ -19,10 +19,11 @@ from selector.errors import CandidateError, HubUnavailable
 from selector.evaluation import evaluate
 from selector.fetching import Ahead, FetchEvent, FetchRules
 from selector.protocol import PROTOCOL_VERSION
-from selector.records import Evaluation, Outcome, RegressionEvaluation, Skipped
+from selector.records import Evaluation, Outcome, RegressionEvaluation, Skipped, Sweep
 from selector.run import Prepared
 from selector.screening import Look
 from selector.store import Store, content_key
+from selector.sweeping import sweep
 from selector.workload import Setting
 
 _T = TypeVar("_T")
@@ -101,9 +102,9 @@ class Measuring:
     """
 
     evaluate: Callable[
-        [Prepared, Setting, Callable[[int], None]], Evaluation | RegressionEvaluation
+        [Prepared, Setting, Callable[[int], None]], Evaluation | Sweep | RegressionEvaluation
     ]
-    kept: Callable[[Store, str], Evaluation | RegressionEvaluation | None]
+    kept: Callable[[Store, str], Evaluation | Sweep | RegressionEvaluation | None]
 
 
 def evaluate_all(
@@ -124,7 +125,7 @@ def evaluate_all(
         emit: called from this thread, and with a FetchEvent from others.
         measuring: how; None for a task of classes.
     """
-    how = measuring or Measuring(evaluate, Store.get)
+    how = measuring or measuring_classes(setting)
     store = Store(kept.path)
     with Ahead(candidates, rules, emit) as ahead:
         for pinned in candidates:
@@ -133,6 +134,11 @@ def evaluate_all(
             emit(_measure(pinned.candidate, ahead.next(), setting, lookup, store, emit, how))
             ahead.done()
     store.close()
+
+
+def measuring_classes(setting: Setting) -> Measuring:
+    """How candidates are measured on a task of classes: under one threat, or under several."""
+    return Measuring(sweep, Store.get_sweep) if setting.others else Measuring(evaluate, Store.get)
 
 
 def measurement_key(
@@ -156,7 +162,11 @@ def measurement_key(
         "bf16": bf16_is_fast(setting.device),
         "versions": {name: version(name) for name in ("selector", "torch", "timm")},
     }
-    return content_key(parts if look is None else parts | {"look": asdict(look)})
+    if setting.others:
+        parts["others"] = [asdict(threat) for threat in setting.others]
+    if look is not None:
+        parts["look"] = asdict(look)
+    return content_key(parts)
 
 
 def in_background(work: Callable[[Callable[[_T], None]], None]) -> Iterator[_T]:

@@ -18,7 +18,7 @@ from selector.attacking import attack_pairs
 from selector.batches import AT_ONCE
 from selector.choosing import Heads
 from selector.devices import full_precision
-from selector.fitting import fit
+from selector.fitting import find_probe, fit
 from selector.records import Screened
 from selector.rows import Picked
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
@@ -84,7 +84,7 @@ def screen(
     with full_precision(), as_candidate_errors():
         run = load(prepared, shortened(setting))
         run.backbone.passes.on_pass = on_pass
-        heads = heads or fit(run).heads
+        heads = heads or fit(run, find_probe(run)).heads
         withstood = _attack(run, _part(setting, look), heads)
         return Screened(
             name=prepared.name,

@@ -36,10 +36,12 @@ from selector.records import (
     RaceRecord,
     Ranking,
     Skipped,
+    Sweep,
 )
 from selector.reports.progress import Display
 from selector.scheduling import Event, Kept, evaluate_all, in_background
 from selector.summary import loss_clip
+from selector.sweeping import curves
 from selector.tasks import Task, load_task
 from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
@@ -50,15 +52,15 @@ from selector.workload import Setting, planned_passes
 class Request:
     """What the user asked for; the options of ``selector rank``.
 
-    ``began`` is when, by ``time.monotonic``: a budget counts from there.
+    Candidates are ranked under the first of ``threats``; the others are for curves. ``began`` is
+    when, by ``time.monotonic``: a budget counts from there.
     """
 
     task: str
     task_options: TaskOptions
     chosen: Chosen
     allow_pickle: bool
-    norm: Norm
-    eps: float
+    threats: tuple[tuple[Norm, float], ...]
     image_size: int
     preset: Preset
     overrides: Overrides
@@ -157,6 +159,11 @@ def prepare(request: Request, console: Console) -> Setting:
             f" found {request.objective!r}.",
             hint="Leave them out: every candidate is then measured in full.",
         )
+    if races and len(request.threats) > 1:
+        raise UsageError(
+            f"--top and --budget need one --eps, found {len(request.threats)}.",
+            hint="Leave them out: every candidate is then measured in full under each.",
+        )
     task = load_task(
         request.task,
         image_size=request.image_size,
@@ -172,13 +179,14 @@ def prepare(request: Request, console: Console) -> Setting:
 class Conditions:
     """A setting without its images."""
 
-    threat: ThreatModel
+    threats: tuple[ThreatModel, ...]
     protocol: Protocol
     device: torch.device
 
     def setting(self, task: Task) -> Setting:
         """With them."""
-        return Setting(task, self.threat, self.protocol, self.device)
+        threat, *others = self.threats
+        return Setting(task, threat, self.protocol, self.device, tuple(others))
 
 
 def choose_conditions(request: Request, objectives: Iterable[str]) -> Conditions:
@@ -191,11 +199,12 @@ def choose_conditions(request: Request, objectives: Iterable[str]) -> Conditions
     _check_name("--head", request.overrides.head, HEADS)
     with_targets = " with --target-column" if request.task_options.target_columns else ""
     _check_name(f"--objective{with_targets}", request.objective, objectives)
-    threat, device = ThreatModel(request.norm, request.eps), choose_device(request.device)
+    threats = tuple(ThreatModel(norm, eps) for norm, eps in request.threats)
+    device = choose_device(request.device)
     if device.type == "cpu":
         keep_freed_memory()
     protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
-    return Conditions(threat, protocol, device)
+    return Conditions(threats, protocol, device)
 
 
 def _check_name(option: str, found: str, names: Iterable[str]) -> None:
@@ -219,7 +228,9 @@ def report_images(task: Task, console: Console) -> None:
 def _ranking(
     outcomes: list[Outcome], setting: Setting, request: Request, race: RaceRecord | None
 ) -> Ranking:
+    sweeps = [o for o in outcomes if isinstance(o, Sweep)]
     measured = [o for o in outcomes if isinstance(o, Evaluation)]
+    measured += [one.evaluations[0] for one in sweeps]
     ranked = rank(measured, seed=request.seed, objective=request.objective)
     task = task_record(setting.task)
     made = ranking_record(
@@ -235,4 +246,7 @@ def _ranking(
         choice=choose(ranked, str(setting.threat), task.constant_accuracy, request.objective),
         ranking=ranked,
         race=race,
+        curves=curves(ranked, sweeps, setting, seed=request.seed, objective=request.objective)
+        if sweeps
+        else None,
     )

@@ -21,6 +21,7 @@ from selector.records import (
     Record,
     RegressionEvaluation,
     Screened,
+    Sweep,
 )
 
 _R = TypeVar("_R", bound=Record)
@@ -74,6 +75,10 @@ class Store:
         """The same of a regression."""
         return self._read(key, RegressionEvaluation)
 
+    def get_sweep(self, key: str) -> Sweep | None:
+        """The same under several threats."""
+        return self._read(key, Sweep)
+
     def get_screened(self, key: str) -> Screened | None:
         """What a short attack showed, kept under ``key``; None where there is none that fits."""
         return self._read(key, Screened)
@@ -95,7 +100,9 @@ class Store:
             return None
 
     def put(
-        self, key: str, measured: Evaluation | RegressionEvaluation | Screened | CertifiedCandidate
+        self,
+        key: str,
+        measured: Evaluation | Sweep | RegressionEvaluation | Screened | CertifiedCandidate,
     ) -> None:
         """Keep a measurement, replacing an older one; a full disk is a warning, not the end."""
         try:

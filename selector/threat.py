@@ -36,6 +36,16 @@ class ThreatModel:
                 hint=f"For 8-bit pixel steps write --eps {self.eps:g}/255.",
             )
 
+    def contains(self, other: ThreatModel) -> bool:
+        """Whether each point of the other's threat set is known to be one of this, too.
+
+        >>> ThreatModel("linf", 2 / 255).contains(ThreatModel("linf", 1 / 255))
+        True
+        >>> ThreatModel("l2", 0.5).contains(ThreatModel("linf", 1 / 255))
+        False
+        """
+        return self.norm == other.norm and self.eps >= other.eps
+
     def around(self, x: Tensor) -> ThreatSet:
         """The threat set of each image of ``x`` (n,3,h,w) in [0,1], ready for many projections."""
         if self.norm == "linf":

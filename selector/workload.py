@@ -25,12 +25,30 @@ _PAIRS_EXPECTED = 1
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for every candidate of a run."""
+    """What is the same for every candidate of a run.
+
+    Attributes:
+        task: of the user.
+        threat: that candidates are ranked under.
+        protocol: how much to measure.
+        device: where.
+        others: threats that candidates are measured under as well, for curves.
+    """
 
     task: Task
     threat: ThreatModel
     protocol: Protocol
     device: torch.device
+    others: tuple[ThreatModel, ...] = ()
+
+    @property
+    def threats(self) -> tuple[ThreatModel, ...]:
+        """All of them, the one that ranks first."""
+        return (self.threat, *self.others)
+
+    def under(self, threat: ThreatModel) -> Setting:
+        """The same with this one alone."""
+        return replace(self, threat=threat, others=())
 
 
 @dataclass(frozen=True)
@@ -102,10 +120,14 @@ def _passes(setting: Setting, pairs: int) -> PassCount:
     def searched(of_full: int, of_half: int, of_pair: int) -> int:
         return test * (2 * of_full + HEAD_SEARCHES * of_half + _TESTED * of_pair)
 
-    return PassCount(
-        forward=heads.forward
+    # Clean features serve every threat; attacks are made under each.
+    threats = 1 + len(setting.others)
+    clean = len(setting.task.train) + len(setting.task.validation) + test
+    attacks = PassCount(
+        heads.forward
         + test * (1 + NOISE_DRAWS + SEARCH_STEPS)
-        + searched(full.forward_passes, half.forward_passes, pair.forward),
-        backward=heads.backward
-        + searched(full.backward_passes, half.backward_passes, pair.backward),
+        + searched(full.forward_passes, half.forward_passes, pair.forward)
+        - clean,
+        heads.backward + searched(full.backward_passes, half.backward_passes, pair.backward),
     )
+    return PassCount(clean + threats * attacks.forward, threats * attacks.backward)

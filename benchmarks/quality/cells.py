@@ -20,7 +20,7 @@ from selector.devices import full_precision
 from selector.errors import CandidateError
 from selector.evaluation import measure, prior_loss
 from selector.fetching import prepare
-from selector.fitting import fit
+from selector.fitting import find_probe, fit
 from selector.protocol import Overrides, Protocol, choose_protocol
 from selector.records import Evaluation
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
@@ -156,7 +156,8 @@ def _find(cell: Cell, terms: Terms) -> Found:
 def evaluate(prepared: Prepared, setting: Setting) -> tuple[Evaluation, Measured, Run]:
     """What ``selector.evaluation.evaluate`` does, with the head that the record leaves out."""
     run = load(prepared, setting)
-    measured = measure(run, fit(run))
+    probed = find_probe(run)
+    measured = measure([(run, fit(run, probed).heads)], probed)[0]
     record = Evaluation(
         name=prepared.name,
         model=prepared.model,

@@ -20,7 +20,7 @@ from selector.cli.exits import (
     stderr,
 )
 from selector.errors import UsageError, printable
-from selector.norms import Norm, parse_eps
+from selector.norms import Norm, parse_threats
 from selector.protocol import Overrides, Preset
 from selector.reports import WIDTH
 
@@ -57,9 +57,10 @@ def rank(
     eps: Annotated[
         str | None,
         typer.Option(
-            help="Size of the perturbation in pixel units of [0,1]; fractions are accepted."
-            " Default: 4/255 for linf, 1.0 for l2.",
-            metavar="NUMBER",
+            help="Size of the perturbation in pixel units of [0,1]; fractions are accepted. Several"
+            " in one run: 4/255,2/255,l2:0.5; the first is ranked by, all make curves. Default:"
+            " 4/255 for linf, 1.0 for l2.",
+            metavar="NUMBER[,...]",
         ),
     ] = None,
     image_size: Annotated[
@@ -127,12 +128,12 @@ def rank(
         # What is wrong with the arguments is said before the heavy libraries are waited for.
         if output is not None:
             document.check_writable(output)
-        threat_size = parse_eps(eps if eps is not None else DEFAULT_EPS[norm])
+        threats = parse_threats(eps if eps is not None else DEFAULT_EPS[norm], norm)
         overrides = Overrides(attack, restarts, steps, train_images, test_images, head)
         goal = options.goal(top, confidence, budget)
         default_size = DEMO_SIZE if task is None else DEFAULT_SIZE
         side = default_size if image_size is None else image_size
-        leaders = options.leaders(certify, sigma, norm, threat_size, side)
+        leaders = options.leaders(certify, sigma, *threats[0], side)
         selection = options.selection(only, tag, license, max_params)
         chosen = choose(tuple(model or ()), registry, selection, demo=demo, locked=locked)
         if demo:
@@ -151,8 +152,7 @@ def rank(
             ),
             chosen=chosen,
             allow_pickle=allow_pickle,
-            norm=norm,
-            eps=threat_size,
+            threats=threats,
             image_size=side,
             preset=preset,
             overrides=overrides,

@@ -48,6 +48,7 @@ from selector.records.measured import (
     Screened,
     Sensitivity,
     Skipped,
+    Sweep,
 )
 from selector.records.outcome import Outcome
 from selector.records.plan import Plan, PlannedCandidate, PlannedRace
@@ -131,6 +132,7 @@ __all__ = [
     "Sensitivity",
     "Skipped",
     "SmoothingRecord",
+    "Sweep",
     "TargetColumn",
     "TaskRecord",
     "ThreatRecord",

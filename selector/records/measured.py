@@ -179,6 +179,25 @@ class Evaluation(Findings, Measurement):
     """One candidate on one task."""
 
 
+class Sweep(Record):
+    """One candidate under several threats."""
+
+    name: str
+    evaluations: Annotated[
+        tuple[Evaluation, ...],
+        Field(
+            min_length=1,
+            description="in the order of the threats, the one that ranks first; the cost of each"
+            " is that of all",
+        ),
+    ]
+
+    @property
+    def cost(self) -> Cost:
+        """Of all."""
+        return self.evaluations[0].cost
+
+
 class Screened(Record):
     """What a short attack showed of one candidate on some test images: an upper estimate."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selector.records.certified import CertifiedCandidate
-from selector.records.measured import Evaluation, Skipped
+from selector.records.measured import Evaluation, Skipped, Sweep
 from selector.records.regression import RegressionEvaluation
 
-Outcome = Evaluation | RegressionEvaluation | CertifiedCandidate | Skipped
+Outcome = Evaluation | Sweep | RegressionEvaluation | CertifiedCandidate | Skipped

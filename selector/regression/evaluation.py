@@ -18,6 +18,7 @@ from selector.regression.pool import squared_aim
 from selector.regression.summary import Measured, summarise
 from selector.regression.task import Targets
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
+from selector.sensitivity import Pool
 from selector.workload import Setting
 
 
@@ -71,5 +72,5 @@ def _attack(
     """Attack some test images with every aim, and keep the numbers."""
     choice = run.setting.protocol.head
     aims = (squared_aim(head, targets) for head in heads.reported(choice))
-    pool, how = attack_test(run, images, clean, heads.projection, aims)
+    pool, how = attack_test(run, images, Pool(clean, ()), heads.projection, aims)
     return outcomes(pool, heads, heads.picked(choice).head, targets, how)

@@ -92,6 +92,7 @@ def _refuse(request: Request, *, dry_run: bool) -> None:
         "--budget": request.goal.budget is not None,
         "--dry-run": dry_run,
         "--certify": request.leaders is not None,
+        "a further --eps": len(request.threats) > 1,
     }
     for option in (option for option, is_given in given.items() if is_given):
         raise UsageError(

@@ -28,6 +28,7 @@ from selector.records import (
 )
 from selector.reports import WIDTH
 from selector.reports.certificates import certificates
+from selector.reports.curves import curve_table
 
 LISTED = 4
 _CONFIDENCE = (
@@ -47,6 +48,8 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     parts: list[RenderableType] = [heading(ranking, ranking.task, classes)]
     if ranking.ranking:
         parts += [_rows(ranking, width), _legend(ranking)]
+    if ranking.curves:
+        parts += curve_table(ranking.curves, width)
     if ranking.race:
         parts += _race(ranking.race)
     parts += below(ranking.skipped, ranking.ranking, ranking.choice)

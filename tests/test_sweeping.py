@@ -1,0 +1,241 @@
+"""Several threats in one run: nothing is lost against one at a time, and more is known of each."""
+
+from __future__ import annotations
+
+import io
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from builders import evaluation, ranking, right
+from rich.console import Console
+from typer.testing import CliRunner
+
+from selector.candidates import Candidate, Pinned
+from selector.cli import app
+from selector.errors import UsageError
+from selector.evaluation import evaluate
+from selector.fetching import FetchRules, prepare
+from selector.norms import parse_threats
+from selector.protocol import Protocol, Sizes
+from selector.records import Evaluation, Ranking, Sweep
+from selector.reports.document import read_ranking
+from selector.reports.table import print_table
+from selector.run import PREFLIGHT_IMAGES, Prepared
+from selector.scheduling import Event, Finished, Kept, evaluate_all, measurement_key
+from selector.sweeping import curves, sweep
+from selector.tasks import Task, load_task
+from selector.threat import ThreatModel
+from selector.workload import Setting, most_passes
+
+ZOO = Path(str(files("selector.demo") / "zoo"))
+NAMES = ("tiny_resnet.cifar10_linf_4", "tiny_vit.random")
+SIZES = Sizes(train=120, validation=20, test=30)
+SMALL, MIDDLE, LARGE = (ThreatModel("linf", step / 255) for step in (1, 2, 4))
+ROUND = ThreatModel("l2", 0.5)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return load_task("builtin:digits", image_size=32, sizes=SIZES, seed=0)
+
+
+@pytest.fixture(scope="module")
+def setting(task: Task) -> Setting:
+    """Ranked under the one in the middle."""
+    protocol = Protocol("quick", "annealed", restarts=1, steps=4, sizes=SIZES, seed=0)
+    cpu = torch.device("cpu")
+    return Setting(task, MIDDLE, protocol, cpu, others=(LARGE, ROUND, SMALL))
+
+
+def candidate(name: str) -> Pinned:
+    return Pinned(Candidate(model=f"local-dir:{ZOO / name}"))
+
+
+def its_files(name: str) -> Prepared:
+    return prepare(candidate(name), None, lambda count: None)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def swept(name: str, setting: Setting) -> Sweep:
+    return sweep(its_files(name), setting)
+
+
+@pytest.fixture(scope="module")
+def alone(name: str, setting: Setting) -> list[Evaluation]:
+    return [evaluate(its_files(name), setting.under(threat)) for threat in setting.threats]
+
+
+def of(threat: ThreatModel, found: Sweep | list[Evaluation], setting: Setting) -> Evaluation:
+    each = found.evaluations if isinstance(found, Sweep) else found
+    return each[setting.threats.index(threat)]
+
+
+@pytest.mark.parametrize("threat", [SMALL, ROUND])
+def test_the_smallest_of_each_norm_is_measured_as_alone(
+    threat: ThreatModel, swept: Sweep, alone: list[Evaluation], setting: Setting
+) -> None:
+    ours, expected = of(threat, swept, setting), of(threat, alone, setting)
+    assert ours.model_copy(update={"cost": expected.cost}) == expected
+
+
+def test_displacement_never_falls_with_eps(swept: Sweep, setting: Setting) -> None:
+    upwards = [of(threat, swept, setting).probe for threat in (SMALL, MIDDLE, LARGE)]
+    for less, more in pairwise(upwards):
+        for side in ("on_representation", "on_task"):
+            before, after = getattr(less, side), getattr(more, side)
+            assert before.displacement.value <= after.displacement.value
+        assert less.attacked_accuracy.value >= more.attacked_accuracy.value
+        assert less.attacked_loss.value <= more.attacked_loss.value
+
+
+def test_a_sweep_attains_no_less_than_each_threat_alone(
+    swept: Sweep, alone: list[Evaluation], setting: Setting
+) -> None:
+    for threat in (MIDDLE, LARGE):
+        ours, expected = of(threat, swept, setting), of(threat, alone, setting)
+        assert ours.sensitivity.mean.value >= expected.sensitivity.mean.value
+        assert ours.task_sensitivity.mean.value >= expected.task_sensitivity.mean.value
+
+
+def test_what_no_threat_changes_is_done_once(
+    swept: Sweep, alone: list[Evaluation], setting: Setting
+) -> None:
+    clean = SIZES.train + SIZES.validation + SIZES.test
+    one_by_one = sum(one.cost.forward_passes for one in alone)
+    # Loading checks a few images, too; and what is lost under less needs no attack under more.
+    saved = (len(setting.threats) - 1) * (clean + PREFLIGHT_IMAGES)
+    assert swept.cost.forward_passes <= one_by_one - saved
+    assert swept.cost.forward_passes <= most_passes(setting).forward + 3 * PREFLIGHT_IMAGES
+    assert {one.cost.forward_passes for one in swept.evaluations} == {swept.cost.forward_passes}
+    assert {one.baselines for one in swept.evaluations} == {alone[0].baselines}
+
+
+def test_most_passes_count_clean_images_once(setting: Setting) -> None:
+    one, all_four = most_passes(setting.under(SMALL)), most_passes(setting)
+    clean = SIZES.train + SIZES.validation + SIZES.test
+    assert all_four.forward == clean + 4 * (one.forward - clean)
+    assert all_four.backward == 4 * one.backward
+
+
+def test_a_sweep_is_kept_under_a_key_of_its_own(setting: Setting, tmp_path: Path) -> None:
+    prepared, pinned = its_files(NAMES[1]), candidate(NAMES[1])
+    keys = {
+        measurement_key(pinned.candidate, prepared, one)
+        for one in (setting, setting.under(MIDDLE), setting.under(LARGE))
+    }
+    assert len(keys) == 3
+    first, again = (_run(setting, tmp_path / "kept.sqlite") for _ in range(2))
+    assert (first.reused, again.reused) == (False, True)
+    assert again.outcome == first.outcome
+    assert isinstance(first.outcome, Sweep)
+    assert len(first.outcome.evaluations) == 4
+
+
+def _run(setting: Setting, path: Path) -> Finished:
+    heard: list[Event] = []
+    evaluate_all([candidate(NAMES[1])], setting, Kept(path), FetchRules(), heard.append)
+    (done,) = (event for event in heard if isinstance(event, Finished))
+    return done
+
+
+# --- curves -------------------------------------------------------------------------------------
+
+
+def with_curves(setting: Setting) -> Ranking:
+    """b is first under the threat that ranks, a under the next; the others are alike."""
+    kept = {"a": (60, 40, 70, 80), "b": (80, 10, 70, 80)}
+    sweeps = [
+        Sweep(
+            name=name,
+            evaluations=tuple(evaluation(name, right(10), attacked=right(n)) for n in shares),
+        )
+        for name, shares in kept.items()
+    ]
+    document = ranking([one.evaluations[0] for one in sweeps])
+    made = curves(document.ranking, sweeps, setting, seed=0, objective="attacked")
+    return document.model_copy(update={"curves": made})
+
+
+def test_curves_are_in_the_rankings_order_and_by_size(setting: Setting) -> None:
+    document = with_curves(setting)
+    assert document.curves is not None
+    assert [one.name for one in document.ranking] == ["b", "a"]
+    assert [one.name for one in document.curves] == ["b", "a"]
+    for curve in document.curves:
+        sizes = [(point.threat.norm, point.threat.eps) for point in curve.points]
+        assert sizes == [("l2", 0.5), ("linf", 1 / 255), ("linf", 2 / 255), ("linf", 4 / 255)]
+    places = {one.name: [point.rank for point in one.points] for one in document.curves}
+    assert places == {"b": [2, 2, 1, 2], "a": [1, 1, 2, 1]}
+    first = document.curves[0].points[2]
+    assert first.attacked_accuracy == document.ranking[0].head.attacked_accuracy
+
+
+def test_the_table_has_a_column_for_each_threat(setting: Setting) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    print_table(with_curves(setting), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    header = next(line for line in text.splitlines() if "linf 1/255" in line)
+    assert header.index("l2 0.5") < header.index("linf 1/255") < header.index("linf 4/255")
+    below = text.partition("Under every perturbation")[2]
+    row = next(line for line in below.splitlines() if line.startswith("│b"))
+    assert "80.0  10.0" in row
+    assert "10.0  10.0" in row
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def test_sizes_may_name_a_norm_of_their_own() -> None:
+    found = parse_threats("4/255, l2:0.5 ,linf:1/255", "linf")
+    assert found == (("linf", 4 / 255), ("l2", 0.5), ("linf", 1 / 255))
+    assert parse_threats("0.5", "l2") == (("l2", 0.5),)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1/255,1/255", "linf 1/255 twice"),
+        ("1/255,linf:1/255", "linf 1/255 twice"),
+        ("l1:3", "with a norm of linf, l2, found 'l1:3'"),
+        ("1/255,", "found ''"),
+        (":1/255", "found ':1/255'"),
+    ],
+)
+def test_what_is_no_list_of_threats_is_named(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_threats(text, "linf")
+
+
+@pytest.mark.parametrize("option", [("--top", "1"), ("--budget", "1h")])
+def test_a_race_has_one_threat(option: tuple[str, str]) -> None:
+    models = [part for name in NAMES for part in ("--model", f"local-dir:{ZOO / name}")]
+    arguments = ["rank", "--task", "builtin:digits", "--image-size", "32", *models, *option]
+    result = CliRunner().invoke(app, [*arguments, "--eps", "1/255,2/255"])
+    assert result.exit_code == 2
+    assert "--top and --budget need one --eps, found 2" in result.stderr
+
+
+def test_a_run_with_several_writes_its_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECTOR_CACHE", str(tmp_path / "cache"))
+    target = tmp_path / "ranking.json"
+    arguments = ["rank", "--task", "builtin:digits", "--image-size", "32", "--preset", "quick"]
+    arguments += ["--steps", "2", "--test-images", "20", "--train-images", "100"]
+    arguments += ["--model", f"local-dir:{ZOO / NAMES[1]}", "--eps", "2/255,l2:0.5"]
+    result = CliRunner().invoke(app, [*arguments, "-o", str(target)])
+    assert result.exit_code == 0, result.output
+    document = read_ranking(target)
+    assert document.curves is not None
+    (curve,) = document.curves
+    assert [point.threat.norm for point in curve.points] == ["l2", "linf"]
+    assert (document.threat.norm, document.threat.eps) == ("linf", 2 / 255)
+    assert "Under every perturbation" in result.stdout
