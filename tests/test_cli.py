@@ -18,7 +18,7 @@ import pytest
 from fakehub import fixtures
 from fakehub.server import FakeHub
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from selector.cli import app
 
@@ -50,6 +50,11 @@ def selector(
     return subprocess.run(
         [str(BIN / program), *map(str, arguments)], capture_output=True, text=True, env=env
     )
+
+
+def in_process(*arguments: object, env: dict[str, str]) -> Result:
+    """The same without waiting for the libraries once more."""
+    return CliRunner().invoke(app, list(map(str, arguments)), env=env)
 
 
 def local(name: str) -> str:
@@ -93,7 +98,7 @@ def test_a_ranking_in_all_its_forms(environment: dict[str, str], tmp_path: Path)
     assert document["choice"]["sentence"].split(":")[0] in " ".join(again.stdout.split())
     assert max(map(len, again.stdout.splitlines())) <= 100
 
-    fewer = selector(
+    fewer = in_process(
         "rank", *DIGITS, *models, "--objective", "parameters", "--json", env=environment
     )
     assert fewer.stderr.count("kept from an earlier run") == 2, (
@@ -108,7 +113,7 @@ def test_a_ranking_in_all_its_forms(environment: dict[str, str], tmp_path: Path)
         assert entry["score"] == entry["provenance"]["parameters"]
         assert entry["rank_interval"] == [place, place]
 
-    probed = selector("rank", *DIGITS, *models[:2], "--head", "probe", "--json", env=environment)
+    probed = in_process("rank", *DIGITS, *models[:2], "--head", "probe", "--json", env=environment)
     assert "kept" not in probed.stderr, "another head is another measurement"
     by_probe = json.loads(probed.stdout)
     assert by_probe["protocol"]["head"] == "probe"
@@ -116,7 +121,7 @@ def test_a_ranking_in_all_its_forms(environment: dict[str, str], tmp_path: Path)
     assert entry["head"] == entry["probe"]
     assert entry["score"] == pytest.approx(entry["probe"]["attacked_accuracy"]["value"])
 
-    fresh = selector("rank", *DIGITS, *models, "--fresh", "--json", env=environment)
+    fresh = in_process("rank", *DIGITS, *models, "--fresh", "--json", env=environment)
     assert "kept" not in fresh.stderr
     repeated = json.loads(fresh.stdout)["ranking"]
     for entry in (*repeated, *document["ranking"]):
@@ -273,7 +278,7 @@ def test_an_interrupted_run_ends_at_once_and_continues(
     # The second candidate is large enough to be under way when the signal comes.
     command = [
         str(BIN / "selector"), "rank", *DIGITS, "--model", local(ROBUST),
-        "--model", local("tiny_resnet.cifar10"), "--steps", "400",
+        "--model", local("tiny_resnet.cifar10"), "--steps", "100",
     ]  # fmt: skip
     process = subprocess.Popen(
         command,
