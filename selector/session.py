@@ -15,6 +15,7 @@ from selector.candidates import Chosen, Pinned
 from selector.certifying import certify_all, planned_certification
 from selector.choosing import HEADS
 from selector.contest import Contest, Terms
+from selector.curves import curves
 from selector.describing import ranking_record, run_record, task_record
 from selector.devices import choose_device, keep_freed_memory
 from selector.errors import UsageError, printable
@@ -41,7 +42,6 @@ from selector.records import (
 from selector.reports.progress import Display
 from selector.scheduling import Event, Kept, evaluate_all, in_background
 from selector.summary import loss_clip
-from selector.sweeping import curves
 from selector.tasks import Task, load_task
 from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel

@@ -15,7 +15,7 @@ from selector.batches import extract
 from selector.candidates import Candidate, Pinned
 from selector.choosing import RADIUS_SCALES, ChosenHead, Heads, choose_path, choose_probe
 from selector.fetching import prepare
-from selector.fitting import fit
+from selector.fitting import find_probe, fit
 from selector.heads import Labelled, task_projection
 from selector.protocol import Protocol, Sizes
 from selector.run import Run, load
@@ -67,7 +67,7 @@ class Watched:
         monkeypatch.setattr(fitting, "choose_path", choose)
         monkeypatch.setattr(fitting, "_kept", judge)
         self.run = loaded(setting)
-        self.heads: Heads = fit(self.run).heads
+        self.heads: Heads = fit(self.run, find_probe(self.run)).heads
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +156,7 @@ def test_recommended_by_what_is_kept_then_by_tolerance(
     monkeypatch.setattr(fitting, "choose_probe", lambda *_: watched.heads.probe)
     monkeypatch.setattr(fitting, "choose_path", lambda *_: watched.path)
     monkeypatch.setattr(fitting, "_kept", lambda chosen, parts: next(given))
-    heads = fit(loaded(small)).heads
+    run = loaded(small)
+    heads = fit(run, find_probe(run)).heads
     assert heads.recommended is heads.frontier[place]
     assert heads.validated == tuple(kept for kept, _ in verdicts)

@@ -280,7 +280,12 @@ def test_imports_form_no_circle() -> None:
         ("selector.planning", {"selector.session"}),
         (
             "selector.evaluation",
-            {"selector.scheduling", "selector.contest", "selector.describing"},
+            {
+                "selector.scheduling",
+                "selector.sweeping",
+                "selector.contest",
+                "selector.describing",
+            },
         ),
         (
             "selector.attacking",
@@ -296,9 +301,12 @@ def test_imports_form_no_circle() -> None:
             {"selector.session", "selector.certification", "selector.regression.session"},
         ),
         ("selector.fitting", {"selector.evaluation", "selector.screening"}),
+        ("selector.sweeping", {"selector.scheduling", "selector.curves"}),
+        ("selector.curves", {"selector.session"}),
         (
             "selector.run",
             {
+                "selector.sweeping",
                 "selector.attacking",
                 "selector.evaluation",
                 "selector.fitting",

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from selector.candidates import Candidate, Pinned
 from selector.cli import app
+from selector.curves import curves
 from selector.errors import UsageError
 from selector.evaluation import evaluate
 from selector.fetching import FetchRules, prepare
@@ -25,7 +26,7 @@ from selector.reports.document import read_ranking
 from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.scheduling import Event, Finished, Kept, evaluate_all, measurement_key
-from selector.sweeping import curves, sweep
+from selector.sweeping import sweep
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 from selector.workload import Setting, most_passes
