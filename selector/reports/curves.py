@@ -27,8 +27,8 @@ def curve_table(curves: Sequence[Curve], width: int) -> Iterator[RenderableType]
     yield Text("\nUnder every perturbation", style="bold")
     yield table
     yield Text(
-        "withstood, robust est. (%) and place among all, of the head recommended for this very"
-        " perturbation; of places 95 % over resampled test images.",
+        "withstood %, an upper estimate, and place among all (95 % of ranks over resampled test"
+        " images), of the head that is picked for this very perturbation.",
         style="dim",
     )
 
@@ -46,5 +46,4 @@ def _cell(point: CurvePoint | None) -> str:
     place = f"#{point.rank}" if low == high else f"#{low}-{high}"
     if point.masked:
         return f"masked {place}"
-    withstood, robust = point.attacked_accuracy.value, point.estimated_robust_accuracy.value
-    return f"{100 * withstood:.1f} {100 * robust:5.1f} {place:>5}"
+    return f"{100 * point.attacked_accuracy.value:.1f} {place:>5}"
