@@ -99,17 +99,17 @@ def test_looks_are_summed_up_by_what_they_are_of(racing: ModuleType) -> None:
     assert found["some images"]["mean"] == pytest.approx(0.05)
 
 
-def test_the_readme_quotes_what_was_measured() -> None:
-    readme = " ".join((BENCHMARKS.parent / "README.md").read_text(encoding="utf-8").split())
+def test_the_page_on_races_quotes_what_was_measured() -> None:
+    quoted = " ".join((BENCHMARKS.parent / "docs" / "races.md").read_text(encoding="utf-8").split())
     found = json.loads((BENCHMARKS / "results" / "racing.cpu.json").read_text(encoding="utf-8"))
     seeds, whole = len(found["rows"]), found["looks"]["all images"]
     assert len(found["candidates"]) >= 24
-    assert f"of the exhaustive run in {found['strict']} of {seeds} draws" in readme
+    assert f"of the exhaustive run in {found['strict']} of {seeds} draws" in quoted
     average, highest = found["passes_share"], found["passes_share_highest"]
-    assert f"with {average:.0%} of its passes on average and {highest:.0%} at most" in readme
-    assert f"{found['bounds_failed']} of {found['eliminated']} bounds failed" in readme
+    assert f"with {average:.0%} of its passes on average and {highest:.0%} at most" in quoted
+    assert f"{found['bounds_failed']} of {found['eliminated']} bounds failed" in quoted
     assert (
         f"{whole['below']} of {whole['candidates']} looks at all images showed less than the full"
         f" measurement, {whole['below_allowance']} by more than these points, the lowest by"
         f" {-100 * whole['lowest']:.1f}."
-    ) in readme
+    ) in quoted
