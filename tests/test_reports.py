@@ -470,3 +470,43 @@ def test_what_another_objective_ranks_by_has_a_column() -> None:
     assert "0.25" in shown(other)
     missing = other.ranking[0].model_copy(update={"score": None})
     assert "–" in shown(other.model_copy(update={"ranking": (missing,)}))
+
+
+# --- narrow terminals ---------------------------------------------------------------------------
+
+LONG = "tiny_resnet.cifar10_linf_8"
+
+
+def columns_of(width: int, objective: str = "attacked") -> set[str]:
+    """Words of the head of a table with ten names of 26 characters."""
+    names = [LONG[:-1] + str(number) for number in range(10)]
+    document = ranking([evaluation(name) for name in names], objective=objective)
+    text = shown(document, width)
+    assert widest(text) <= width
+    head, _, rows = text.partition("┡")
+    if width >= 60:
+        assert all(name in rows for name in names), "no name is folded"
+    assert ("A wider terminal" in flat(text)) == (width < 100)
+    return {word for word in ("withstood", "robust", "clean", "loss", "usual") if word in head}
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (100, {"withstood", "robust", "clean", "loss", "usual"}),
+        (99, {"withstood", "robust", "clean", "loss"}),
+        (80, {"withstood", "robust", "clean"}),
+        (60, {"withstood", "clean"}),
+        (40, {"withstood"}),
+    ],
+)
+def test_a_narrow_terminal_loses_columns_before_it_folds_names(
+    width: int, columns: set[str]
+) -> None:
+    assert columns_of(width) == columns
+
+
+def test_what_is_ranked_by_stays_longest() -> None:
+    for width in (60, 80, 100):
+        names = ranking([evaluation(LONG)], objective="log_me")
+        assert "log_me" in shown(names, width).partition("┡")[0]

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from selector.errors import printable
 from selector.norms import format_threat
-from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
-from selector.ranking import tier
 from selector.records import (
     CertifiedCandidate,
     Choice,
-    Estimate,
     ImagesRecord,
     RaceRecord,
     RankedEvaluation,
@@ -29,6 +24,7 @@ from selector.records import (
 from selector.reports import WIDTH
 from selector.reports.certificates import certificates
 from selector.reports.curves import curve_table
+from selector.reports.standings import standings
 
 LISTED = 4
 _CONFIDENCE = (
@@ -47,7 +43,7 @@ def _parts(ranking: Ranking, width: int) -> list[RenderableType]:
     classes = f"{len(ranking.task.classes)} classes"
     parts: list[RenderableType] = [heading(ranking, ranking.task, classes)]
     if ranking.ranking:
-        parts += [_rows(ranking, width), _legend(ranking)]
+        parts += standings(ranking, width)
     if ranking.curves:
         parts += curve_table(ranking.curves, width)
     if ranking.race:
@@ -92,76 +88,6 @@ def below(
         yield Text(f"  {printable(e.name)}: {printable(flag.message)}.")
     if choice:
         yield Text(f"\n{printable(choice.sentence)}", style="bold")
-
-
-def _rows(ranking: Ranking, width: int) -> Table:
-    table = Table(width=width, pad_edge=False, header_style="bold")
-    table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("backbone", ratio=1, overflow="fold")
-    table.add_column("withstood %\n(95 % int.)", justify="right", no_wrap=True)
-    table.add_column("robust\nest. %", justify="right", no_wrap=True)
-    table.add_column("clean", justify="right", no_wrap=True)
-    by_default = ranking.objective == DEFAULT_OBJECTIVE
-    fourth = "loss\nbound" if by_default else ranking.objective
-    table.add_column(fourth, justify="right", no_wrap=True)
-    table.add_column("usual probe:\nclean withst.", justify="right", no_wrap=True)
-    table.add_column("ranks", justify="center", no_wrap=True)
-    for e, following in zip_longest(ranking.ranking, ranking.ranking[1:]):
-        ends_group = following is not None and following.group != e.group
-        number = _bound(e) if by_default else _score(e)
-        style = "dim" if _says_nothing(e, ranking) else None
-        table.add_row(*_row(e, number), style=style, end_section=ends_group)
-    return table
-
-
-def _says_nothing(e: RankedEvaluation, ranking: Ranking) -> bool:
-    """Whether it was measured unsoundly, or a constant answer may do as well."""
-    return bool(tier(e)) or e.head.attacked_accuracy.low <= ranking.task.constant_accuracy
-
-
-def _score(e: RankedEvaluation) -> str:
-    """What it was ranked by; a dash where that could not be computed."""
-    if e.score is None:
-        return "–"
-    return f"{e.score:,.0f}" if abs(e.score) >= 1000 else f"{e.score:.3f}"
-
-
-def _bound(e: RankedEvaluation) -> str:
-    bound = e.bound_optimal.on_task.estimated_worst_case_loss.value
-    return "vacuous" if e.vacuous else f"{bound:.2f}"
-
-
-def _row(e: RankedEvaluation, number: str) -> tuple[str | Text, ...]:
-    head, usual, withstood = e.head, e.probe, e.head.attacked_accuracy
-    low, high = e.rank_interval
-    return (
-        str(e.rank),
-        Text(printable(e.name)),
-        f"{_share(withstood)} ({100 * withstood.low:.0f}-{100 * withstood.high:.0f})",
-        "masked" if tier(e) else _share(head.on_task.estimated_robust_accuracy),
-        _share(head.clean_accuracy),
-        number,
-        f"{_share(usual.clean_accuracy)}  {_share(usual.attacked_accuracy)}",
-        f"{low}" if low == high else f"{low}-{high}",
-    )
-
-
-def _share(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:5.1f}"
-
-
-def _legend(ranking: Ranking) -> Text:
-    by = OBJECTIVES[ranking.objective]
-    return Text(
-        f"Ranked by {by.what}. withstood: % of test images still right after every attack on the"
-        f" {ranking.protocol.head} head, an upper estimate. robust est.: % whose decision should"
-        " hold (Theorem 2 on A∘g), fed with the displacement that attacks attained: an estimate,"
-        " not a certificate. loss bound: estimated, in nats, of the bound-optimal head; vacuous:"
-        " on validation images it says no more than class frequencies do. usual probe: the ordinary"
-        " linear probe. Lines part groups that can be told apart; ranks: 95 % of ranks over"
-        " resampled test images.",
-        style="dim",
-    )
 
 
 def _race(race: RaceRecord) -> Iterator[Text]:
