@@ -109,8 +109,11 @@ Top = Annotated[
     ),
 ]
 Confidence = Annotated[
-    float,
-    typer.Option(help="Of --top: that these are the K best of measuring all in full."),
+    float | None,
+    typer.Option(
+        help="Of --top: that these are the K best of measuring all in full. Default: 0.95.",
+        metavar="SHARE",
+    ),
 ]
 Budget = Annotated[
     str | None,
@@ -153,11 +156,20 @@ def selection(
     )
 
 
-def goal(top: int | None, confidence: float, budget: str | None) -> Goal:
-    """Build what the three options ask for."""
+def goal(top: int | None, confidence: float | None, budget: str | None) -> Goal:
+    """Build what the three options ask for.
+
+    Raises:
+        UsageError: a confidence without a race that it would be of.
+    """
     from selector.racing import Goal, parse_budget
 
-    return Goal(top, confidence, None if budget is None else parse_budget(budget))
+    seconds = None if budget is None else parse_budget(budget)
+    if confidence is None:
+        return Goal(top, budget=seconds)
+    if top is None and budget is None:
+        raise UsageError("--confidence is of --top K or --budget TIME: one must be given with it.")
+    return Goal(top, confidence, seconds)
 
 
 def leaders(

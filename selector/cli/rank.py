@@ -94,7 +94,7 @@ def rank(
     train_images: Annotated[int | None, typer.Option(help="Images to fit heads on.")] = None,
     test_images: Annotated[int | None, typer.Option(help="Images to attack and report on.")] = None,
     top: options.Top = None,
-    confidence: options.Confidence = 0.95,
+    confidence: options.Confidence = None,
     budget: options.Budget = None,
     certify: options.Certify = None,
     sigma: options.Sigma = None,
