@@ -74,7 +74,8 @@ def options_table(command: Any) -> Iterator[str]:
 
 def explained(command: Any, param: Any) -> tuple[str, str, str]:
     """Values, default and help of an option or argument."""
-    annotation = get_type_hints(command.callback).get(param.name, bool)
+    otherwise = bool if getattr(param, "is_flag", False) else str
+    annotation = get_type_hints(command.callback).get(param.name, otherwise)
     return values(param, annotation), default(param), escaped(param.help or "")
 
 
@@ -96,9 +97,9 @@ def limits_of(param: Any) -> tuple[tuple[str, Any], ...]:
 
 
 def plain(annotation: Any) -> Any:
-    """The type itself, of an optional or a repeated one."""
+    """The type itself, of an optional or a repeated one; of several, the first."""
     if get_origin(annotation) in (Union, UnionType):
-        (annotation,) = (one for one in get_args(annotation) if one is not NoneType)
+        annotation = next(one for one in get_args(annotation) if one is not NoneType)
     return get_args(annotation)[0] if get_origin(annotation) is list else annotation
 
 
