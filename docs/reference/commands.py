@@ -22,8 +22,8 @@ def cli_reference() -> str:
         "# Commands",
         "*Written by `make docs` from the program itself.*",
         escaped(root.help or ""),
-        "`select` is the same program as `selector`; see the"
-        " [README](../README.md#select-or-selector) for why documentation uses the latter.",
+        "`select` is the same program as `selector`; the [README](../README.md) says why"
+        " documentation uses the latter.",
         *[f"- {linked(name)}: {first_line(one.help)}" for name, one in commands(root)],
         *options_table(root),
         "## Exit codes",
