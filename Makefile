@@ -10,7 +10,7 @@ BENCH := .venv-bench
 DATA ?=
 TASKS ?=
 
-.PHONY: rank test check bench bench-ranking install clean
+.PHONY: rank test check docs bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -22,6 +22,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The references in docs/, from the program itself.
+docs: $(VENV)/.installed
+	$(BIN)/python docs/generate.py
 
 bench: $(BENCH)/.installed
 	mkdir -p bench

@@ -1,0 +1,1 @@
+"""What docs/generate.py writes: references made from the program itself."""
