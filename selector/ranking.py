@@ -17,7 +17,6 @@ from selector.records import Evaluation, RankedEvaluation
 
 _DEFAULT = OBJECTIVES[DEFAULT_OBJECTIVE]
 
-MASKED = "masked_gradients"
 _RESAMPLES = 2000
 _COUNTS_AT_ONCE = 2_000_000
 _LEVEL = 0.95
@@ -61,8 +60,7 @@ def rank(
 
 def tier(evaluation: Evaluation, by: Objective = _DEFAULT) -> int:
     """0: sound; 1: the attack was blind, so numbers that rest on it flatter."""
-    masked = any(flag.code == MASKED for flag in evaluation.warnings)
-    return int(masked and by.kind != "clean")
+    return int(evaluation.masked and by.kind != "clean")
 
 
 def order_key(e: Evaluation, by: Objective = _DEFAULT) -> tuple[int, float, float, str]:

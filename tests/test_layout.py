@@ -376,6 +376,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.records",
         "selector.records.certified",
         "selector.records.document",
+        "selector.records.gate",
         "selector.records.measured",
         "selector.records.base",
         "selector.records.run",

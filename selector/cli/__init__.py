@@ -18,6 +18,7 @@ from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
 from selector.cli.exits import end, terminate
 from selector.cli.explain import explain
+from selector.cli.gate import gate
 from selector.cli.lock import lock
 from selector.cli.rank import rank
 
@@ -30,7 +31,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Rank pretrained image backbones by how robust they will be after transfer to your task.",
     epilog="Exit codes: 0 ranked; 1 nothing could be ranked; 2 usage; 3 ranked, some candidates"
-    " failed; 75 the Hub is down, try again; 130/143 interrupted, results kept.",
+    " failed; 4 a gate is not met; 75 the Hub is down, try again; 130/143 interrupted, results"
+    " kept.",
 )
 
 
@@ -63,6 +65,7 @@ def _common(
 
 app.command()(rank)
 app.command()(explain)
+app.command()(gate)
 app.command()(certify)
 app.command()(lock)
 app.command()(discover)

@@ -28,6 +28,7 @@ from selector.records.document import (
     TaskRecord,
     Unsettled,
 )
+from selector.records.gate import Gate, GateCheck, GateKind
 from selector.records.heads import (
     BaselineScores,
     EstimatedRobustness,
@@ -35,6 +36,7 @@ from selector.records.heads import (
     HeadReport,
 )
 from selector.records.measured import (
+    MASKED,
     Cost,
     Diagnostics,
     Evaluation,
@@ -77,6 +79,7 @@ from selector.records.run import (
 )
 
 __all__ = [
+    "MASKED",
     "SCHEMA_VERSION",
     "BaselineScores",
     "Certification",
@@ -99,6 +102,9 @@ __all__ = [
     "Findings",
     "Flag",
     "FrontierPoint",
+    "Gate",
+    "GateCheck",
+    "GateKind",
     "HeadReport",
     "ImagesRecord",
     "LockRecord",
