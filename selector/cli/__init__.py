@@ -13,6 +13,7 @@ import typer
 
 from selector import __version__
 from selector.cli.certify import certify
+from selector.cli.compare import compare
 from selector.cli.discover import discover
 from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
@@ -65,6 +66,7 @@ def _common(
 
 app.command()(rank)
 app.command()(explain)
+app.command()(compare)
 app.command()(gate)
 app.command()(certify)
 app.command()(lock)

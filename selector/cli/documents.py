@@ -10,7 +10,15 @@ import typer
 from selector.shell import Shell, init_script
 
 Document = Literal[
-    "ranking", "regression", "plan", "certification", "registry", "lock", "policy", "gate"
+    "ranking",
+    "regression",
+    "plan",
+    "certification",
+    "registry",
+    "lock",
+    "policy",
+    "gate",
+    "comparison",
 ]
 
 
@@ -19,7 +27,8 @@ def schema(
         Document,
         typer.Argument(
             help="ranking, regression (of --target-column), plan (of --dry-run), certification,"
-            " registry, lock, policy (of gate --policy), or gate (of gate --format json)."
+            " registry, lock, policy (of gate --policy), gate (of gate --format json) or"
+            " comparison."
         ),
     ] = "ranking",
 ) -> None:

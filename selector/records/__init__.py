@@ -16,6 +16,14 @@ from selector.records.certified import (
     CertifiedPerImage,
     SmoothingRecord,
 )
+from selector.records.comparison import (
+    Change,
+    ChangeOfChoice,
+    ComparedCandidate,
+    Comparison,
+    Difference,
+    Unpaired,
+)
 from selector.records.document import (
     Certification,
     Choice,
@@ -87,12 +95,17 @@ __all__ = [
     "CertifiedAccuracy",
     "CertifiedCandidate",
     "CertifiedPerImage",
+    "Change",
+    "ChangeOfChoice",
     "Choice",
+    "ComparedCandidate",
+    "Comparison",
     "Cost",
     "Curve",
     "CurvePoint",
     "DeviceRecord",
     "Diagnostics",
+    "Difference",
     "Eliminated",
     "Estimate",
     "EstimatedErrors",
@@ -140,5 +153,6 @@ __all__ = [
     "TargetColumn",
     "TaskRecord",
     "ThreatRecord",
+    "Unpaired",
     "Unsettled",
 ]

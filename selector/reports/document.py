@@ -13,7 +13,15 @@ from pydantic.json_schema import JsonSchemaMode
 from selector.candidates import Lock, Registry
 from selector.errors import UsageError
 from selector.policy import Policy
-from selector.records import Certification, Gate, Plan, Ranking, Record, RegressionRanking
+from selector.records import (
+    Certification,
+    Comparison,
+    Gate,
+    Plan,
+    Ranking,
+    Record,
+    RegressionRanking,
+)
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "ranking": Ranking,
@@ -24,6 +32,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "lock": Lock,
     "policy": Policy,
     "gate": Gate,
+    "comparison": Comparison,
 }
 
 
