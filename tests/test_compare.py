@@ -320,12 +320,13 @@ def test_another_objective_has_a_column_and_fits() -> None:
 
 
 def test_hostile_names_stay_names() -> None:
-    name = "a|[red]b[/]<script>`x`\n::error::\x1b[31m"
+    name = "http://a|[red]b[/]<script>`x`\n::error::\x1b[31m"
     found = compare(board(evaluation(name, right(70))), board(evaluation(name, right(50))))
     markdown = to_markdown(found)
     assert "\\|\\[red\\]b\\[/\\]\\<script\\>\\`x\\`?" in markdown
     (row,) = [line for line in markdown.splitlines() if line.startswith("| 1 ")]
     assert row.count("|") - row.count("\\|") == 9
+    assert "http\\://a\\|" in row
     assert "\x1b" not in markdown + table(found)
     assert "[red]b[/]" in "".join(table(found).split())
 

@@ -96,7 +96,7 @@ def _left(left: Sequence[Unpaired]) -> Iterator[str]:
     if gone:
         yield f"Gone: {_names(gone)}."
     if others:
-        yield f"Not ranked any more, for a reason that is told: {_names(others)}."
+        yield f"Newly without a place: {_names(others)}."
 
 
 def _count(number: int) -> str:

@@ -16,7 +16,8 @@ from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.records import Change, ComparedCandidate, Comparison, Unpaired
 from selector.reports import WIDTH
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&$@:])")
+# Marks, and what would make a link of an address.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]!|<>~&$@]|:(?=//)|(?<=www)\.)")
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
