@@ -76,6 +76,7 @@ from selector.records.regression import (
 )
 from selector.records.run import (
     SCHEMA_VERSION,
+    ConfiguredOption,
     DeviceRecord,
     ImagesRecord,
     LockRecord,
@@ -100,6 +101,7 @@ __all__ = [
     "Choice",
     "ComparedCandidate",
     "Comparison",
+    "ConfiguredOption",
     "Cost",
     "Curve",
     "CurvePoint",
