@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +13,12 @@ import torch
 
 from selector import __version__
 from selector.candidates import Chosen
+from selector.configuration import configured
 from selector.devices import describe_device
 from selector.evaluation import constant_accuracy, prior_entropy
 from selector.protocol import PROTOCOL_VERSION, RHO, Protocol
 from selector.records import (
+    ConfiguredOption,
     ImagesRecord,
     LockRecord,
     ObjectiveKind,
@@ -43,6 +46,7 @@ def run_record(chosen: Chosen, device: torch.device) -> RunRecord:
         selector_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        configured=tuple(ConfiguredOption(**asdict(one)) for one in configured()),
         device=describe_device(device),
         versions={name: version(name) for name in _LIBRARIES},
         lock=_lock_record(chosen),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selector.batches import AT_ONCE
 from selector.controls import Controls
-from selector.records import Diagnostics, Flag, HeadReport
+from selector.records import MASKED, Diagnostics, Flag, HeadReport
 from selector.rows import Moments, Rows, moments, ranges
 from selector.search import Search
 from selector.sensitivity import displacement
@@ -21,7 +21,6 @@ RISING_SHARE = 0.25
 COLLAPSED_RANK = 2.0
 # Noise or a random search has beaten the attack where it went this much farther.
 NOISE_MARGIN = 1.01
-MASKED = "masked_gradients"
 
 
 @dataclass(frozen=True)

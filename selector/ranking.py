@@ -17,7 +17,6 @@ from selector.records import Evaluation, RankedEvaluation
 
 _DEFAULT = OBJECTIVES[DEFAULT_OBJECTIVE]
 
-MASKED = "masked_gradients"
 _RESAMPLES = 2000
 _COUNTS_AT_ONCE = 2_000_000
 _LEVEL = 0.95
@@ -61,8 +60,7 @@ def rank(
 
 def tier(evaluation: Evaluation, by: Objective = _DEFAULT) -> int:
     """0: sound; 1: the attack was blind, so numbers that rest on it flatter."""
-    masked = any(flag.code == MASKED for flag in evaluation.warnings)
-    return int(masked and by.kind != "clean")
+    return int(evaluation.masked and by.kind != "clean")
 
 
 def order_key(e: Evaluation, by: Objective = _DEFAULT) -> tuple[int, float, float, str]:
@@ -138,17 +136,29 @@ def told_apart(a: Evaluation, b: Evaluation, by: Objective = _DEFAULT) -> bool:
 def differ(first: np.ndarray, second: np.ndarray, images: int) -> bool:
     """Whether scores (n,) of the same test images differ in the mean, at the 5 % level.
 
-    McNemar's exact test for counts, Student's paired test for other scores of images. A single
-    score of many images says nothing of its error: any difference counts.
+    A single score of many images says nothing of its error: any difference counts.
     """
-    if np.array_equal(first, second) or np.allclose(first, second):
-        return False
-    if len(first) == 1:
+    if len(first) == 1 and not _equal(first, second):
         return images > 1
+    return p_value(first, second) < 1 - _LEVEL
+
+
+def p_value(first: np.ndarray, second: np.ndarray) -> float:
+    """Of a difference in the mean of scores (n,), each pair of the same test image.
+
+    McNemar's exact test for counts, Student's paired test for other scores. One image tells
+    nothing.
+    """
+    if len(first) == 1 or _equal(first, second):
+        return 1.0
     if set(np.unique(np.concatenate([first, second]))) <= {0.0, 1.0}:
         only_first, only_second = int((first > second).sum()), int((second > first).sum())
-        return bool(stats.binomtest(only_first, only_first + only_second).pvalue < 1 - _LEVEL)
+        return float(stats.binomtest(only_first, only_first + only_second).pvalue)
     difference = first - second
     if np.ptp(difference) < 1e-9:
-        return True
-    return bool(stats.ttest_1samp(difference, 0).pvalue < 1 - _LEVEL)
+        return 0.0
+    return float(stats.ttest_1samp(difference, 0).pvalue)
+
+
+def _equal(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.array_equal(first, second) or np.allclose(first, second)

@@ -39,10 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the caches of the person who runs it."""
+    """No test reads the caches or the options of the person who runs it."""
     monkeypatch.setenv("SELECTOR_CACHE", str(tmp_path / "selector-cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    for name in [name for name in os.environ if name.startswith("SELECT_")]:
+        monkeypatch.delenv(name)
 
 
 def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from selector import diagnostics, ranking
+from selector import diagnostics
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
 from selector.controls import Controls, gradient_free
@@ -123,10 +123,6 @@ def test_chance_is_the_most_frequent_class() -> None:
     assert flags(sound(), probe, BALANCED) == ()
     skewed = torch.tensor([0] * 40 + [1] * 30 + [2] * 30)
     assert codes(flags(sound(), probe, skewed)) == ["at_chance"]
-
-
-def test_the_ranking_knows_the_flag_by_its_code() -> None:
-    assert ranking.MASKED == diagnostics.MASKED
 
 
 def test_noise_is_compared_with_the_attack_image_by_image() -> None:

@@ -7,17 +7,22 @@ function in a module of its own, and a row at the bottom.
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from selector import __version__
 from selector.cli.certify import certify
+from selector.cli.compare import compare
+from selector.cli.config import config
+from selector.cli.configured import PREFIX, ConfigurableCommand, ConfigurableGroup, configure
 from selector.cli.discover import discover
 from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
-from selector.cli.exits import end, terminate
+from selector.cli.exits import end, exit_codes, terminate
 from selector.cli.explain import explain
+from selector.cli.gate import gate
 from selector.cli.lock import lock
 from selector.cli.rank import rank
 
@@ -27,10 +32,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    cls=ConfigurableGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": PREFIX},
     help="Rank pretrained image backbones by how robust they will be after transfer to your task.",
     epilog="Exit codes: 0 ranked; 1 nothing could be ranked; 2 usage; 3 ranked, some candidates"
-    " failed; 75 the Hub is down, try again; 130/143 interrupted, results kept.",
+    " failed; 4 a gate is not met; 75 the Hub is down, try again; 130/143 interrupted, results"
+    " kept.",
 )
 
 
@@ -51,21 +58,39 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+            "--version",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+            allow_from_autoenv=False,
         ),
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with values of options. Default: the nearest selector.toml, or"
+            " pyproject.toml with \\[tool.selector]. More: selector config --help",
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
     del version
+    with exit_codes():
+        configure(ctx, config)
 
 
-app.command()(rank)
+app.command(cls=ConfigurableCommand)(rank)
 app.command()(explain)
-app.command()(certify)
+app.command()(compare)
+app.command()(gate)
+app.command(cls=ConfigurableCommand)(certify)
 app.command()(lock)
 app.command()(discover)
 app.command()(doctor)
+app.command()(config)
 app.command()(schema)
 app.command("shell-init")(shell_init)

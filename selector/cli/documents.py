@@ -9,7 +9,17 @@ import typer
 
 from selector.shell import Shell, init_script
 
-Document = Literal["ranking", "regression", "plan", "certification", "registry", "lock"]
+Document = Literal[
+    "ranking",
+    "regression",
+    "plan",
+    "certification",
+    "registry",
+    "lock",
+    "policy",
+    "gate",
+    "comparison",
+]
 
 
 def schema(
@@ -17,11 +27,12 @@ def schema(
         Document,
         typer.Argument(
             help="ranking, regression (of --target-column), plan (of --dry-run), certification,"
-            " registry or lock."
+            " registry, lock, policy (of gate --policy), gate (of gate --format json) or"
+            " comparison."
         ),
     ] = "ranking",
 ) -> None:
-    """Print the JSON Schema of a document: what rank and certify write, or read."""
+    """Print the JSON Schema of a document: what selector writes, or reads."""
     from selector.reports.document import SCHEMAS, json_schema
 
     sys.stdout.write(json_schema(SCHEMAS[document]))

@@ -16,7 +16,8 @@ from rich.markup import escape
 
 from selector.errors import HubUnavailable, SelectorError
 
-EXIT_OK, EXIT_NONE_RANKED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_TRY_AGAIN = 0, 1, 2, 3, 75
+EXIT_OK, EXIT_NONE_RANKED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_NOT_MET = 0, 1, 2, 3, 4
+EXIT_TRY_AGAIN = 75
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 # Seconds for threads that are about to end.
 _GRACE = 0.5

@@ -16,6 +16,14 @@ from selector.records.certified import (
     CertifiedPerImage,
     SmoothingRecord,
 )
+from selector.records.comparison import (
+    Change,
+    ChangeOfChoice,
+    ComparedCandidate,
+    Comparison,
+    Difference,
+    Unpaired,
+)
 from selector.records.document import (
     Certification,
     Choice,
@@ -28,6 +36,7 @@ from selector.records.document import (
     TaskRecord,
     Unsettled,
 )
+from selector.records.gate import Gate, GateCheck, GateKind
 from selector.records.heads import (
     BaselineScores,
     EstimatedRobustness,
@@ -35,6 +44,7 @@ from selector.records.heads import (
     HeadReport,
 )
 from selector.records.measured import (
+    MASKED,
     Cost,
     Diagnostics,
     Evaluation,
@@ -67,6 +77,7 @@ from selector.records.regression import (
 )
 from selector.records.run import (
     SCHEMA_VERSION,
+    ConfiguredOption,
     DeviceRecord,
     ImagesRecord,
     LockRecord,
@@ -78,6 +89,7 @@ from selector.records.run import (
 )
 
 __all__ = [
+    "MASKED",
     "SCHEMA_VERSION",
     "BaselineScores",
     "Certification",
@@ -85,12 +97,18 @@ __all__ = [
     "CertifiedAccuracy",
     "CertifiedCandidate",
     "CertifiedPerImage",
+    "Change",
+    "ChangeOfChoice",
     "Choice",
+    "ComparedCandidate",
+    "Comparison",
+    "ConfiguredOption",
     "Cost",
     "Curve",
     "CurvePoint",
     "DeviceRecord",
     "Diagnostics",
+    "Difference",
     "Eliminated",
     "Estimate",
     "EstimatedErrors",
@@ -100,6 +118,9 @@ __all__ = [
     "Findings",
     "Flag",
     "FrontierPoint",
+    "Gate",
+    "GateCheck",
+    "GateKind",
     "HeadReport",
     "ImagesRecord",
     "LockRecord",
@@ -136,5 +157,6 @@ __all__ = [
     "TargetColumn",
     "TaskRecord",
     "ThreatRecord",
+    "Unpaired",
     "Unsettled",
 ]

@@ -71,6 +71,14 @@ class DeviceRecord(Record):
     name: str
 
 
+class ConfiguredOption(Record):
+    """An option that was not typed: from the environment, or from a configuration file."""
+
+    option: str
+    value: Annotated[str, Field(description="as it would be typed; of a list, parted by spaces")]
+    origin: Annotated[str, Field(description="name of the variable, or file and table")]
+
+
 class RunRecord(Record):
     """What made the document."""
 
@@ -78,6 +86,9 @@ class RunRecord(Record):
     selector_version: str
     created: Annotated[str, Field(description="UTC, ISO 8601")]
     command: tuple[str, ...]
+    configured: Annotated[
+        tuple[ConfiguredOption, ...], Field(description="what holds beside the command")
+    ] = ()
     device: DeviceRecord
     versions: dict[str, str]
     lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None

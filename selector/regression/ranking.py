@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selector.ranking import MASKED, groups, rank_intervals
+from selector.ranking import groups, rank_intervals
 from selector.records import ObjectiveKind, RankedRegression, RegressionChoice, RegressionEvaluation
 
 _SAID_EQUAL = 9  # digits
@@ -41,8 +41,7 @@ class Objective:
 
     def tier(self, evaluation: RegressionEvaluation) -> int:
         """0: sound; 1: the attack was blind, so numbers that rest on it flatter."""
-        masked = any(flag.code == MASKED for flag in evaluation.warnings)
-        return int(masked and self.kind != "clean")
+        return int(evaluation.masked and self.kind != "clean")
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -12,7 +12,16 @@ from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
 from selector.errors import UsageError
-from selector.records import Certification, Plan, Ranking, Record, RegressionRanking
+from selector.policy import Policy
+from selector.records import (
+    Certification,
+    Comparison,
+    Gate,
+    Plan,
+    Ranking,
+    Record,
+    RegressionRanking,
+)
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "ranking": Ranking,
@@ -21,6 +30,9 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "regression": RegressionRanking,
     "registry": Registry,
     "lock": Lock,
+    "policy": Policy,
+    "gate": Gate,
+    "comparison": Comparison,
 }
 
 

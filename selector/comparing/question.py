@@ -1,0 +1,73 @@
+"""Whether two rankings answer the same question, and in what else they were made differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from selector.errors import UsageError, shorten
+from selector.records import Difference, Ranking
+
+# What two documents must share to answer the same question.
+_QUESTION = (
+    "task.fingerprint",
+    "task.image_size",
+    "task.test_images",
+    "threat.norm",
+    "threat.eps",
+    "protocol.version",
+    "protocol.preset",
+    "protocol.attack",
+    "protocol.restarts",
+    "protocol.steps",
+    "protocol.seed",
+    "protocol.head",
+    "objective",
+)
+_SURROUNDINGS = ("selector_version", "device.type", "device.name")
+
+
+def require_same_question(before: Ranking, after: Ranking) -> None:
+    """Refuse rankings whose numbers cannot be compared.
+
+    Raises:
+        UsageError: they differ in the question; with every field, and both values.
+    """
+    found = [
+        (field, _value(before, field), _value(after, field))
+        for field in _QUESTION
+        if _value(before, field) != _value(after, field)
+    ]
+    lengths = {len(e.per_image.attacked_correct) for r in (before, after) for e in r.ranking}
+    if not found and len(lengths) > 1:
+        counts = " and ".join(map(str, sorted(lengths)))
+        raise UsageError(f"Both rankings must hold results of the same images, found {counts}.")
+    if not found:
+        return
+    listed = "; ".join(f"{field} {_said(a)} and {_said(b)}" for field, a, b in found)
+    raise UsageError(
+        f"Both rankings must answer the same question, found different {listed}.",
+        hint="Rank again with the same task, threat, protocol and objective.",
+    )
+
+
+def surroundings(before: Ranking, after: Ranking) -> Iterator[Difference]:
+    """What may change numbers but not the question: versions, the device."""
+    for field in _SURROUNDINGS:
+        a, b = str(_value(before, field)), str(_value(after, field))
+        if a != b:
+            yield Difference(field=field, before=a, after=b)
+    for library in sorted(before.versions.keys() | after.versions.keys()):
+        a, b = (r.versions.get(library, "none") for r in (before, after))
+        if a != b:
+            yield Difference(field=library, before=a, after=b)
+
+
+def _value(ranking: Ranking, field: str) -> object:
+    value: object = ranking
+    for name in field.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _said(value: object) -> str:
+    return shorten(str(value))

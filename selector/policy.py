@@ -1,0 +1,186 @@
+"""What people may require of a ranking: a policy file, or the options of ``selector gate``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from selector.candidates.entry import Entry
+from selector.candidates.yamlfile import explain, read_yaml
+from selector.errors import UsageError
+from selector.norms import parse_eps
+from selector.selection import parse_count
+
+_AGE = re.compile(r"([0-9]{1,6})([hdw])", re.IGNORECASE)
+_HOURS = {"h": 1, "d": 24, "w": 168}
+# These say how to compare, and require nothing.
+_MANNERS = {"by", "at_radius"}
+
+
+def parse_age(text: str, option: str = "--max-age") -> timedelta:
+    """Read an age; hours, days and weeks are accepted.
+
+    >>> parse_age("30d").days, parse_age("2w").days
+    (30, 14)
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{option} must be an age such as 12h, 30d or 4w, found {text!r}.")
+    return timedelta(hours=int(match[1]) * _HOURS[match[2].lower()])
+
+
+def _read(parse: Callable[[str, str], object]) -> Callable[[Any], Any]:
+    """A text as ``parse`` reads it; who reports its error puts the name before it."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse(value, "")
+        except UsageError as error:
+            raise ValueError(error.message.strip(" .")) from None
+
+    return read
+
+
+_Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+_Text = Annotated[str, Field(min_length=1)]
+_Count = Annotated[
+    int,
+    Field(ge=0, strict=True),
+    BeforeValidator(
+        _read(parse_count),
+        json_schema_input_type=Annotated[int, Field(ge=0)]
+        | Annotated[str, Field(pattern=r"^\d+(\.\d+)?[KMBkmb]?$")],
+    ),
+]
+_Age = Annotated[
+    timedelta,
+    Field(strict=True),
+    BeforeValidator(
+        _read(parse_age),
+        json_schema_input_type=Annotated[str, Field(pattern="^[0-9]{1,6}[hdwHDW]$")],
+    ),
+]
+_Radius = Annotated[
+    float,
+    Field(gt=0, strict=True),
+    BeforeValidator(
+        _read(parse_eps),
+        json_schema_input_type=Annotated[float, Field(gt=0)]
+        | Annotated[str, Field(pattern=r"^[0-9.]+(/[0-9.]+)?$")],
+    ),
+]
+
+
+class Policy(Entry):
+    """A policy file. Each key is also an option of `selector gate`, which overrides it."""
+
+    model: Annotated[
+        _Text | None,
+        Field(
+            description="name of the model in use: it has to be in the top group, and all else is"
+            " required of it; left out: of the first of the ranking"
+        ),
+    ] = None
+    min_attacked_accuracy: Annotated[
+        _Share | None, Field(description="of the head after every attack, an upper estimate")
+    ] = None
+    min_estimated_accuracy: Annotated[
+        _Share | None, Field(description="criterion on A∘g of the head, rests on an attack")
+    ] = None
+    min_certified_accuracy: Annotated[
+        _Share | None, Field(description="of the smoothed head: `selector rank --certify`")
+    ] = None
+    at_radius: Annotated[
+        _Radius | None,
+        Field(description="l2, of the certified accuracy; left out: the first of the ranking"),
+    ] = None
+    min_clean_accuracy: Annotated[_Share | None, Field(description="of the head")] = None
+    max_bound: Annotated[
+        Annotated[float, Field(ge=0, strict=True)] | None,
+        Field(
+            description="estimated worst-case loss of the bound-optimal head on A∘g, in nats; a"
+            " vacuous bound exceeds every maximum"
+        ),
+    ] = None
+    license: Annotated[
+        Annotated[tuple[_Text, ...], Field(min_length=1)] | None,
+        Field(description="allowed licences, in any case of letters; none stated is not allowed"),
+    ] = None
+    max_params: Annotated[_Count | None, Field(description="a number, or as 100M")] = None
+    max_skipped: Annotated[
+        Annotated[int, Field(ge=0, strict=True)] | None,
+        Field(description="candidates that could not be measured"),
+    ] = None
+    max_age: Annotated[_Age | None, Field(description="of the ranking: 12h, 30d, 4w")] = None
+    by: Annotated[
+        Literal["value", "interval"],
+        Field(
+            description="what is compared: the estimate itself, or the end of its 95 % interval"
+            " that is nearer to the threshold's wrong side"
+        ),
+    ] = "value"
+
+
+def build_policy(file: Path | None, options: Mapping[str, object]) -> Policy:
+    """The policy of a file, overridden by options.
+
+    Args:
+        file: YAML; None where there is none.
+        options: by the keys of a policy file; None stands for one that was not given.
+
+    Raises:
+        UsageError: the file cannot be read, a key or a value is wrong, or nothing is required.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    policy = Policy.model_validate(_fields(_read_file(file)) | _fields(_from_options(given)))
+    if not set(_fields(policy)) - _MANNERS:
+        raise UsageError(
+            "gate needs something to require, found neither an option nor a --policy that does.",
+            hint="For example: selector gate ranking.json --min-attacked-accuracy 0.6",
+        )
+    if policy.at_radius is not None and policy.min_certified_accuracy is None:
+        raise UsageError(
+            "--at-radius needs --min-certified-accuracy, which is not required.",
+            hint="Add --min-certified-accuracy, or leave out the radius.",
+        )
+    return policy
+
+
+def _fields(policy: Policy) -> dict[str, Any]:
+    """What was said; a key of a file may be null, which says nothing."""
+    return {
+        name: getattr(policy, name)
+        for name in policy.model_fields_set
+        if getattr(policy, name) is not None
+    }
+
+
+def _read_file(path: Path | None) -> Policy:
+    if path is None:
+        return Policy()
+    file = read_yaml(path, "--policy")
+    if not isinstance(file.document, dict):
+        raise UsageError(
+            f"{file.where} must hold keys such as min_attacked_accuracy: 0.6.",
+            hint="`selector schema policy` prints the form.",
+        )
+    return file.validate(Policy)
+
+
+def _from_options(given: Mapping[str, object]) -> Policy:
+    try:
+        return Policy.model_validate(given)
+    except ValidationError as error:
+        field, _, said = explain(error, Policy).partition(": ")
+        option = "--" + field.partition(".")[0].replace("_", "-")
+        raise UsageError(f"{option}: {said}.") from None

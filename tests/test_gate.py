@@ -1,0 +1,383 @@
+"""Policies: what holds, what is violated, and why; in all the forms it is told in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import jsonschema
+import pytest
+from builders import certified, evaluation, ranking, right, skipped
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from selector.cli import app
+from selector.errors import UsageError
+from selector.gating import gate, violations
+from selector.policy import Policy, build_policy, parse_age
+from selector.records import Evaluation, Gate, GateCheck, Ranking
+from selector.reports.document import json_schema, to_json
+from selector.reports.gate import escape_data, escape_property, to_github, to_text
+
+# The builder's rankings were made on 23 November 2026, at eight.
+NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
+
+
+def board(*evaluations: Evaluation, **fields: object) -> Ranking:
+    """A ranking, of one candidate that withstands on 70 of 100 images where none is given."""
+    document = ranking(evaluations or (evaluation("a", right(70), worst_case_loss=[1.0] * 100),))
+    return document.model_copy(update=fields)
+
+
+def required(**requirements: object) -> Policy:
+    return build_policy(None, requirements)
+
+
+def only(document: Ranking, **requirements: object) -> GateCheck:
+    """The single check of a policy with one requirement."""
+    (check,) = gate(document, required(**requirements), NOW).checks
+    return check
+
+
+def with_licence(name: str, licence: str | None) -> Evaluation:
+    one = evaluation(name, right(70))
+    provenance = one.provenance.model_copy(update={"license": licence})
+    return one.model_copy(update={"provenance": provenance})
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("requirement", "met", "not_met", "kind"),
+    [
+        ("min_attacked_accuracy", 0.7, 0.71, "attacked"),
+        ("min_estimated_accuracy", 0.4, 0.41, "estimated"),
+        ("min_clean_accuracy", 0.9, 0.91, "clean"),
+        ("max_bound", 1.25, 1.24, "estimated"),
+    ],
+)
+def test_a_number_is_compared_with_its_own_limit(
+    requirement: str, met: float, not_met: float, kind: str
+) -> None:
+    one = evaluation(
+        "a",
+        right(40),
+        attacked=right(70),
+        clean_head=right(90),
+        worst_case_loss=[1.25] * 100,
+    )
+    check = only(board(one), **{requirement: met})
+    assert (check.holds, check.kind, check.images) == (True, kind, 100)
+    assert check.value == pytest.approx(met)
+    assert not only(board(one), **{requirement: not_met}).holds
+
+
+@pytest.mark.parametrize(
+    ("requirement", "met", "not_met"),
+    # The builder's intervals reach a tenth to either side.
+    [("min_attacked_accuracy", 0.59, 0.61), ("max_bound", 1.11, 1.09)],
+)
+def test_by_interval_the_worse_end_is_compared(
+    requirement: str, met: float, not_met: float
+) -> None:
+    assert only(board(), by="interval", **{requirement: met}).holds
+    check = only(board(), by="interval", **{requirement: not_met})
+    assert not check.holds
+    assert "worse end of the 95 % interval" in check.found
+
+
+@given(st.floats(0, 1), st.sampled_from(["min_attacked_accuracy", "max_bound"]))
+def test_what_holds_by_interval_holds_by_value(limit: float, requirement: str) -> None:
+    strict = only(board(), by="interval", **{requirement: limit})
+    assert only(board(), **{requirement: limit}).holds or not strict.holds
+
+
+def test_masked_gradients_fail_what_rests_on_attacks_and_nothing_else() -> None:
+    document = board(evaluation("a", right(70), flags=["masked_gradients"]))
+    found = gate(
+        document,
+        required(
+            min_attacked_accuracy=0.1,
+            min_estimated_accuracy=0.1,
+            max_bound=9.0,
+            min_clean_accuracy=0.1,
+            max_params=2000,
+        ),
+        NOW,
+    )
+    states = {check.requirement: check.holds for check in found.checks}
+    assert states == {
+        "min_attacked_accuracy": False,
+        "min_estimated_accuracy": False,
+        "max_bound": False,
+        "min_clean_accuracy": True,
+        "max_params": True,
+    }
+    assert all("masked" in check.reason for check in found.checks if not check.holds)
+
+
+def test_a_vacuous_bound_exceeds_every_maximum() -> None:
+    check = only(board(evaluation("a", right(70), vacuous=True)), max_bound=99.0)
+    assert not check.holds
+    assert "vacuous" in check.reason
+    assert only(board(evaluation("a", right(70), vacuous=True)), min_attacked_accuracy=0.7).holds
+
+
+# --- certificates --------------------------------------------------------------------------------
+
+
+def test_certified_accuracy_is_told_at_its_radius() -> None:
+    document = board(certified=(certified("a"),))  # 0.5 at 0.25, 0.25 at 0.5
+    assert only(document, min_certified_accuracy=0.5).holds
+    assert not only(document, min_certified_accuracy=0.51).holds
+    at = only(document, min_certified_accuracy=0.25, at_radius="1/2")
+    assert (at.holds, at.kind, at.images) == (True, "certified", 4)
+    assert at.required == "at least 0.25 at l2 0.5"
+    assert at.found == "0.25, each image with confidence 0.999"
+    assert not only(document, min_certified_accuracy=0.26, at_radius=0.5).holds
+
+
+def test_certificates_that_are_not_there_are_violations() -> None:
+    assert "--certify" in only(board(), min_certified_accuracy=0.0).reason
+    other = board(certified=(certified("other"),))
+    assert not only(other, min_certified_accuracy=0.0).holds
+    failed = board(certified=(skipped("a", model="local-dir:a", reason="out of memory."),))
+    assert only(failed, min_certified_accuracy=0.0).reason == "out of memory"
+    elsewhere = only(board(certified=(certified("a"),)), min_certified_accuracy=0.0, at_radius=0.4)
+    assert not elsewhere.holds
+    assert elsewhere.found == "certified accuracy at l2 0.25, 0.5"
+
+
+# --- what is recorded ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("licence", "allowed", "holds"),
+    [
+        ("Apache-2.0", ["apache-2.0"], True),
+        ("mit", ["apache-2.0", "MIT"], True),
+        ("cc-by-nc-4.0", ["apache-2.0", "mit"], False),
+        (None, ["apache-2.0"], False),
+    ],
+)
+def test_licences(licence: str | None, allowed: list[str], holds: bool) -> None:
+    check = only(board(with_licence("a", licence)), license=allowed)
+    assert check.holds is holds
+    assert check.found == (licence or "none stated")
+
+
+def test_parameters_skipped_and_age() -> None:
+    assert only(board(), max_params="1K").holds
+    assert not only(board(), max_params=999).holds
+    full = board(skipped=(skipped("x"), skipped("y")))
+    assert only(full, max_skipped=2).holds
+    assert only(full, max_skipped=1).reason == "skipped: x, y"
+    assert only(board(), max_age="1d").holds
+    assert not only(board(), max_age="23h").holds
+    assert not only(board(created="yesterday"), max_age="1d").holds
+    assert only(board(created="2026-11-23T10:00:00+02:00"), max_age="24h").holds
+    assert not only(board(created="2026-11-23T07:59:59"), max_age="24h").holds
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [("12h", timedelta(hours=12)), ("30D", timedelta(days=30)), (" 4w ", timedelta(weeks=4))],
+)
+def test_ages(text: str, age: timedelta) -> None:
+    assert parse_age(text) == age
+
+
+# --- which candidate -----------------------------------------------------------------------------
+
+
+def test_the_first_is_checked_unless_a_model_is_in_use() -> None:
+    document = board(evaluation("a", right(70)), evaluation("b", right(69)))
+    assert gate(document, required(min_attacked_accuracy=0.7), NOW).candidate == "a"
+    found = gate(document, required(min_attacked_accuracy=0.7, model="b"), NOW)
+    assert found.candidate == "b"
+    assert [(c.requirement, c.holds) for c in found.checks] == [
+        ("model", True),
+        ("min_attacked_accuracy", False),
+    ]
+    assert gate(document, required(model="local-dir:b"), NOW).holds
+
+
+def test_a_model_outside_the_top_group_is_a_violation() -> None:
+    document = board(evaluation("a", right(90)), evaluation("b", right(50)))
+    check = only(document, model="b")
+    assert not check.holds
+    assert check.found == "number 2 of 2, group 2"
+    assert check.reason == "told apart from the top group, a first"
+
+
+def test_a_masked_model_is_not_among_the_best_by_what_rests_on_attacks() -> None:
+    one = evaluation("a", right(90), flags=["masked_gradients"])
+    assert not only(board(one), model="a").holds
+    assert only(ranking([one], objective="clean"), model="a").holds
+
+
+def test_absent_models_and_empty_rankings_are_violations() -> None:
+    document = board(skipped=(skipped("broken", reason="does not fit."),))
+    assert only(document, model="broken").reason == "does not fit"
+    missing = gate(document, required(model="c", min_clean_accuracy=0.1, max_skipped=3), NOW)
+    assert [(c.requirement, c.holds) for c in missing.checks] == [
+        ("model", False),
+        ("max_skipped", True),
+    ]
+    assert missing.candidate is None
+    nobody = gate(ranking(), required(min_attacked_accuracy=0.0), NOW)
+    assert [(c.requirement, c.holds) for c in nobody.checks] == [("ranked", False)]
+
+
+def test_violations_are_what_does_not_hold() -> None:
+    policy = required(min_attacked_accuracy=0.9, min_clean_accuracy=0.5)
+    (violated,) = violations(board(), policy, NOW)
+    assert violated.requirement == "min_attacked_accuracy"
+
+
+# --- policies ------------------------------------------------------------------------------------
+
+
+def test_options_override_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("min_attacked_accuracy: 0.9\nmax_params: 100M\nlicense: [mit]\nmodel: null\n")
+    policy = build_policy(file, {"min_attacked_accuracy": 0.5, "license": None})
+    assert policy.min_attacked_accuracy == 0.5
+    assert policy.max_params == 100_000_000
+    assert policy.license == ("mit",)
+    assert policy.model is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_params: 1\nmin_atacked_accuracy: 1\n", "line 2: min_atacked_accuracy: unknown field"),
+        ("min_clean_accuracy: 90\n", "line 1: min_clean_accuracy: Input should be less than"),
+        ("min_clean_accuracy: true\n", "line 1: min_clean_accuracy: Input should be a valid num"),
+        ("max_params: many\n", "line 1: max_params: must be a number such as 100M, found 'many'"),
+        ("max_age: 30\n", "line 1: max_age: Input should be a valid timedelta"),
+        ("max_age: 30 days\n", "line 1: max_age: must be an age such as 12h, 30d or 4w"),
+        ("license: []\n", "line 1: license: "),
+        ("- max_params\n", "must hold keys such as"),
+        ("", "must hold keys such as"),
+        ("by: interval\n", "gate needs something to require"),
+        ("max_skipped: 1\nat_radius: 0.5\n", "--at-radius needs --min-certified-accuracy"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError) as refused:
+        build_policy(file, {})
+    assert said in refused.value.message
+
+
+def test_the_schema_of_policies_accepts_what_is_accepted() -> None:
+    schema = json.loads(json_schema(Policy))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    good = {"min_attacked_accuracy": 0.6, "max_params": "1.5B", "max_age": "30d", "at_radius": 1}
+    jsonschema.validate(good, schema)
+    Policy.model_validate(good)
+    for wrong in ({"min": 1}, {"max_age": 30}, {"license": []}, {"min_clean_accuracy": 1.5}):
+        assert not jsonschema.Draft202012Validator(schema).is_valid(wrong)
+        with pytest.raises(ValueError, match="validation error"):
+            Policy.model_validate(wrong)
+
+
+# --- how it is told ------------------------------------------------------------------------------
+
+
+def test_a_line_for_each_requirement() -> None:
+    found = gate(board(), required(min_attacked_accuracy=0.6, max_params=10, max_skipped=0), NOW)
+    assert to_text(found).splitlines() == [
+        "holds min_attacked_accuracy of a: required at least 0.6; found 0.7 (attacked: an upper"
+        " estimate, 100 images)",
+        "violated max_params of a: required at most 10; found 1,000",
+        "holds max_skipped: required at most 0; found 0",
+    ]
+
+
+def test_annotations_are_escaped() -> None:
+    assert escape_data("5 %\r\n::error::") == "5 %25%0D%0A::error::"
+    assert escape_property("a:b,c%") == "a%3Ab%2Cc%25"
+    found = gate(
+        board(with_licence("a", "50 %\n::stop-commands::x")), required(license=["mit"]), NOW
+    )
+    assert to_github(found) == (
+        "::error title=selector gate%3A license::license of a: required mit; found"
+        " 50 %25?::stop-commands::x\n"
+    )
+
+
+def test_names_cannot_give_commands_to_the_runner() -> None:
+    hostile = evaluation("a\n::error::##[stop-commands]x", right(70))
+    lines = to_github(gate(board(hostile), required(max_params=2000), NOW)).splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("holds max_params")
+    assert "##[" not in lines[0]
+
+
+def test_the_command_in_all_its_forms(tmp_path: Path) -> None:
+    path = tmp_path / "ranking.json"
+    path.write_text(to_json(board()))
+    run = CliRunner().invoke
+
+    met = run(app, ["gate", str(path), "--min-attacked-accuracy", "0.7"])
+    assert (met.exit_code, met.stderr) == (0, "")
+    assert met.stdout.startswith("holds min_attacked_accuracy of a: ")
+
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("min_attacked_accuracy: 0.8\n")
+    violated = run(app, ["gate", str(path), "--policy", str(policy), "--format", "json"])
+    assert violated.exit_code == 4
+    document = json.loads(violated.stdout)
+    jsonschema.validate(document, json.loads(json_schema(Gate)))
+    assert document["holds"] is False
+
+    overridden = run(
+        app, ["gate", str(path), "--policy", str(policy), "--min-attacked-accuracy", "0.1"]
+    )
+    assert overridden.exit_code == 0
+
+    github = run(app, ["gate", str(path), "--max-params", "1", "--format", "github"])
+    assert github.exit_code == 4
+    assert github.stdout.startswith("::error title=selector gate%3A max_params::")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "gate needs something to require"),
+        (["--max-params", "lots"], "--max-params: must be a number such as 100M, found 'lots'."),
+        (["--min-clean-accuracy", "90"], "--min-clean-accuracy: Input should be less than"),
+        (["--min-clean-accuracy", "nan"], "--min-clean-accuracy: Input should be a finite number"),
+        (["--max-age", "soon"], "--max-age: must be an age"),
+        (["--policy", "nowhere.yaml"], "--policy must name a readable file"),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, arguments: list[str], said: str) -> None:
+    path = tmp_path / "ranking.json"
+    path.write_text(to_json(board()))
+    result = CliRunner().invoke(app, ["gate", str(path), *arguments])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+def test_nothing_heavy_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "ranking.json"
+    path.write_text(to_json(board()))
+    program = (
+        "import sys; from selector.cli import app;"
+        f"app(['gate', {str(path)!r}, '--max-params', '1K'], standalone_mode=False);"
+        "print(*{m.partition('.')[0] for m in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.startswith("holds max_params"), done.stderr
+    loaded = set(done.stderr.split())
+    assert "pydantic" in loaded
+    assert not loaded & {"torch", "numpy", "scipy", "timm", "huggingface_hub", "datasets"}
