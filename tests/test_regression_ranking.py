@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from io import StringIO
+from pathlib import Path
 
 import builders
 import jsonschema
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from rich.console import Console
 
+from selector.errors import UsageError
 from selector.records import (
     EstimatedErrors,
     Flag,
@@ -28,7 +30,7 @@ from selector.records import (
     TargetColumn,
 )
 from selector.regression.ranking import OBJECTIVES, choose, rank
-from selector.reports.document import json_schema, to_json
+from selector.reports.document import json_schema, read_ranking, to_json
 from selector.reports.regression import print_table
 
 Errors = Sequence[float]
@@ -269,3 +271,10 @@ def test_with_nothing_ranked_there_is_no_table() -> None:
     ranking = document().model_copy(update={"skipped": (builders.skipped("broken"),)})
     text = printed(ranking)
     assert "│" not in text and "broken [keys_mismatch]" in text
+
+
+def test_what_reads_rankings_of_classes_says_what_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "discs.json"
+    path.write_text(to_json(document(evaluation("a", drawn(0.4)))), encoding="utf-8")
+    with pytest.raises(UsageError, match="found a document of another kind: regression"):
+        read_ranking(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -54,12 +55,27 @@ def read_ranking(path: Path) -> Ranking:
     try:
         return Ranking.model_validate_json(text)
     except ValidationError as error:
+        if other := _other(text):
+            raise UsageError(
+                f"{path} must be a ranking of classes, found a document of another kind: {other}.",
+                hint="This command reads what `selector rank` wrote without --target-column.",
+            ) from None
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "document"
         raise UsageError(
             f"{path} is not a ranking of this version of selector: {place}: {first['msg']}.",
             hint="Write it again with: selector rank ... -o FILE",
         ) from error
+
+
+def _other(text: str) -> str | None:
+    """The name of the document that a text is, of those that are no ranking."""
+    for name, form in SCHEMAS.items():
+        if form is not Ranking and issubclass(form, Record):
+            with suppress(ValidationError):
+                form.model_validate_json(text)
+                return name
+    return None
 
 
 def json_schema(document: type[BaseModel] = Ranking) -> str:
