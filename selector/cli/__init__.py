@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from selector import __version__
+from selector.cli.card import card
 from selector.cli.certify import certify
 from selector.cli.discover import discover
 from selector.cli.doctor import doctor
@@ -63,6 +64,7 @@ def _common(
 
 app.command()(rank)
 app.command()(explain)
+app.command()(card)
 app.command()(certify)
 app.command()(lock)
 app.command()(discover)

@@ -10,6 +10,9 @@ from selector.candidates import Pretraining
 from selector.records.base import Estimate, Record
 from selector.records.heads import BaselineScores, FrontierPoint, HeadReport
 
+MASKED = "masked_gradients"
+"""Code of the flag that says that the attack was blind."""
+
 
 class FileRecord(Record):
     """A file that was loaded."""
@@ -146,6 +149,11 @@ class Representation(Record):
     task_sensitivity: Annotated[Sensitivity, Field(description="on A∘g: for this task")]
     diagnostics: Diagnostics
     warnings: tuple[Flag, ...]
+
+    @property
+    def masked(self) -> bool:
+        """The attack was blind, so that numbers which rest on it flatter."""
+        return any(flag.code == MASKED for flag in self.warnings)
 
 
 class Measurement(Record):
