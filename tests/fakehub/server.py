@@ -344,7 +344,8 @@ class _HubHandler(_Handler):
         hub.proposals.append(proposal)
         branch = f"refs/pr/{len(hub.proposals)}" if pull_request else "main"
         start = repo.commits[proposal.parent or commit]
-        new = hub.add(repo_id, start | proposal.files, branch)
+        flags = {"gated": repo.gated, "private": repo.private}
+        new = hub.add(repo_id, start | proposal.files, branch, **flags)
         answer = {"success": True, "commitOid": new, "hookOutput": ""}
         answer["commitUrl"] = f"{hub.url}/{repo_id}/commit/{new}"
         if pull_request:
