@@ -438,7 +438,10 @@ def test_of_another_seed_it_is_another_metric() -> None:
         ("---\nmodel-index: hello\n---\n", "must have the Hub's form"),
         ("---\nmodel-index:\n- name: x\n---\n", "must have the Hub's form"),
         ("---\n{license: mit}\n---\n", "in a form that is not edited"),
-        ("---\nmodel-index: &m []\nother: *m\n---\n", "in a form that is not edited"),
+        ("---\nmodel-index: &m []\nother: *m\n---\n", "without aliases"),
+        ("---\na: &a [*a]\n---\n", "without aliases"),
+        (f"---\na: {'[' * 5000}\n---\n", "must be YAML"),
+        ("---\na: 2024-99-99\n---\n", "must be YAML"),
     ],
 )
 def test_a_card_that_is_not_understood_is_left_alone(text: str, words: str) -> None:

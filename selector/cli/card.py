@@ -22,7 +22,9 @@ def card(
     ranking: Annotated[
         Path, typer.Argument(help="What rank wrote with -o or --json.", metavar="RANKING.JSON")
     ],
-    model: Annotated[str, typer.Argument(help="A candidate's name in the ranking.")],
+    model: Annotated[
+        str, typer.Argument(help="A candidate's name in the ranking.", metavar="MODEL")
+    ],
     format: Annotated[
         Format,
         typer.Option(

@@ -158,8 +158,11 @@ def _comments_after(text: str) -> str:
 
 def _load(text: str, name: str) -> Any:
     try:
+        # A few aliases of aliases can stand for more text than there is memory for.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UsageError(f"{name} must be YAML without aliases.", hint=_BY_HAND)
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UsageError(f"{name} must be YAML that can be read.", hint=_BY_HAND) from None
 
 
