@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from selector import __version__
+from selector.cli.card import card
 from selector.cli.certify import certify
 from selector.cli.compare import compare
 from selector.cli.config import config
@@ -87,6 +88,7 @@ app.command(cls=ConfigurableCommand)(rank)
 app.command()(explain)
 app.command()(compare)
 app.command()(gate)
+app.command()(card)
 app.command(cls=ConfigurableCommand)(certify)
 app.command()(lock)
 app.command()(discover)

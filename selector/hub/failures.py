@@ -165,6 +165,23 @@ MESSAGES = {  # code: what was required and found, the way out
         "Check the network and https://status.huggingface.co, then run the same command again;"
         " a token (`hf auth login`) allows more requests.",
     ),
+    "offline_push": (
+        "HF_HUB_OFFLINE is set, and a pull request to {repo} needs the Hub.",
+        "Unset HF_HUB_OFFLINE.",
+    ),
+    "no_token": (
+        "A pull request to {repo} needs a token, found none.",
+        "Run `hf auth login` or set HF_TOKEN; its owner is who opens the pull request.",
+    ),
+    "push_forbidden": (
+        "{site} must let the token open pull requests to {repo}, and forbids it (403).",
+        "A fine-grained token needs the right to open discussions and pull requests there, others"
+        " the role write; a publisher may also have closed {page}/discussions.",
+    ),
+    "push_refused": (
+        "{site} must accept the change of {what} in {repo}, and does not: {reason}.",
+        "Nothing was changed; correct {page}, or paste what `selector card` prints by hand.",
+    ),
     "unexpected": (
         "{site} must answer as a Hub does; asked for {what} it did not: {reason}.",
         "Check HF_ENDPOINT, and whether a proxy or a login page stands in between.",

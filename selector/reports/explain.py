@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selector.errors import UsageError, printable
+from selector.errors import printable
 from selector.norms import format_threat
 from selector.objectives import OBJECTIVES
 from selector.ranking import tier
 from selector.records import CertifiedCandidate, Estimate, HeadReport, RankedEvaluation, Ranking
+from selector.reports.lookup import find
 
 
 def explain(ranking: Ranking, model: str) -> str:
@@ -21,20 +22,9 @@ def explain(ranking: Ranking, model: str) -> str:
     Raises:
         UsageError: there is no such candidate, or it could not be ranked.
     """
-    e = _find(ranking, model)
+    e = find(ranking, model)
     parts = [_place, _under_attack, _ladder, _bound, _frontier, _kinds]
     return "\n\n".join(printable(part(ranking, e)) for part in parts) + "\n"
-
-
-def _find(ranking: Ranking, model: str) -> RankedEvaluation:
-    for e in ranking.ranking:
-        if model in (e.name, e.model):
-            return e
-    for one in ranking.skipped:
-        if model in (one.name, one.model):
-            raise UsageError(f"{one.name} was not ranked: {one.reason}", hint=one.hint)
-    names = ", ".join(e.name for e in ranking.ranking)
-    raise UsageError(f"MODEL must be one of the ranking, found {model!r}.", hint=f"It has: {names}")
 
 
 def _place(ranking: Ranking, e: RankedEvaluation) -> str:

@@ -24,11 +24,13 @@ from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .listing import Listing
+from .writing import Proposal, complaints, proposed, upload_modes
 
 LARGE = (".safetensors", ".bin", ".pth", ".ckpt", ".parquet")
 SIGNATURE = "SECRETSIGNATURE"
 
-Step = Literal["info", "head", "file", "tree", "cdn", "list", "whoami"]
+Reading = Literal["info", "head", "file", "tree", "cdn", "list", "whoami"]
+Step = Reading | Literal["validate", "preupload", "commit"]
 Body = Literal["close", "reset", "short", "flip", "stall", "pause"]
 
 
@@ -85,7 +87,8 @@ class FakeHub:
         self.renamed: dict[str, str] = {}
         self.listing = Listing()
         self.members: set[str] = set()  # tokens that may see gated and private repositories
-        self.strangers: set[str] = set()  # valid tokens that may not
+        self.strangers: set[str] = set()  # valid tokens that may not, and may not write
+        self.proposals: list[Proposal] = []  # commits that were sent, pull requests or not
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.closing = threading.Event()
@@ -176,6 +179,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
+    content = b""  # of the request
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -184,6 +188,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self.content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self._answer()
 
     def _answer(self) -> None:
@@ -251,13 +259,20 @@ class _Handler(BaseHTTPRequestHandler):
             os.close(self.connection.detach())
 
 
-_ABOUT_ALL: dict[str, Step] = {"/api/models": "list", "/api/whoami-v2": "whoami"}
+_ABOUT_ALL: dict[str, Step] = {
+    "/api/models": "list",
+    "/api/whoami-v2": "whoami",
+    "/api/validate-yaml": "validate",
+}
+_WRITES: dict[str, Step] = {"preupload": "preupload", "commit": "commit"}
 
 
 class _HubHandler(_Handler):
     def step(self, path: str) -> Step:
         if path in _ABOUT_ALL:
             return _ABOUT_ALL[path]
+        if self.command == "POST":
+            return _WRITES[path.split("/")[5]]
         if path.startswith("/api/"):
             return "tree" if "/tree/" in path else "info"
         return "head" if self.command == "HEAD" else "file"
@@ -287,6 +302,8 @@ class _HubHandler(_Handler):
         if commit not in repo.commits:
             return self.error(404, "RevisionNotFound", "Invalid rev id")
         files = repo.commits[commit]
+        if self.command == "POST":
+            return self._write(verb, repo_id, commit, token)
         if verb == "resolve":
             return self._send_file(files.get(name), name, commit, spoil)
         if verb == "tree" and name and not any(file.startswith(f"{name}/") for file in files):
@@ -301,6 +318,9 @@ class _HubHandler(_Handler):
     def _about_all(self, path: str, token: str) -> None:
         """What belongs to no repository: the list of all, and who asks."""
         hub = self.server.hub
+        if _ABOUT_ALL[path] == "validate":
+            found = complaints(self.content)
+            return self._send_json({"errors": found, "warnings": []}, status=400 if found else 200)
         if _ABOUT_ALL[path] == "list":
             rows, headers = hub.listing.answer(parse_qs(urlsplit(self.path).query), hub.url)
             return self._send_json(rows, headers)
@@ -309,9 +329,34 @@ class _HubHandler(_Handler):
         name = "member" if token in hub.members else "stranger"
         return self._send_json({"type": "user", "name": name})
 
-    def _send_json(self, document: object, headers: Mapping[str, str] | None = None) -> None:
+    def _write(self, verb: str, repo_id: str, commit: str, token: str) -> None:
+        """Take a commit, as a pull request or to the branch itself, as it is asked for."""
+        hub = self.server.hub
+        if not token:
+            return self.error(401, message="Invalid username or password.")
+        if token not in hub.members:
+            return self.error(403, message="You don't have the required permissions")
+        repo = hub.repos[repo_id]
+        if verb == "preupload":
+            return self._send_json(upload_modes(self.content, repo.commits[commit], git_sha1))
+        pull_request = "create_pr=1" in urlsplit(self.path).query.split("&")
+        proposal = proposed(self.content, repo_id, pull_request=pull_request)
+        hub.proposals.append(proposal)
+        branch = f"refs/pr/{len(hub.proposals)}" if pull_request else "main"
+        start = repo.commits[proposal.parent or commit]
+        flags = {"gated": repo.gated, "private": repo.private}
+        new = hub.add(repo_id, start | proposal.files, branch, **flags)
+        answer = {"success": True, "commitOid": new, "hookOutput": ""}
+        answer["commitUrl"] = f"{hub.url}/{repo_id}/commit/{new}"
+        if pull_request:
+            answer["pullRequestUrl"] = f"{hub.url}/{repo_id}/discussions/{len(hub.proposals)}"
+        return self._send_json(answer)
+
+    def _send_json(
+        self, document: object, headers: Mapping[str, str] | None = None, status: int = 200
+    ) -> None:
         about = {"Content-Type": "application/json", **(headers or {})}
-        self.send(200, json.dumps(document).encode(), about)
+        self.send(status, json.dumps(document).encode(), about)
 
     def _send_file(self, content: bytes | None, name: str, commit: str, spoil: Body | None) -> None:
         about = {"X-Repo-Commit": commit}

@@ -1,0 +1,165 @@
+"""Metrics as a section of a model card, for people: a table, what it means, how to repeat it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from selector.errors import printable
+from selector.norms import format_threat, parse_eps
+from selector.records import CertifiedCandidate, RankedEvaluation, Ranking
+from selector.reports.card.metrics import Metric, metrics
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
+_PROMISES = {
+    "attacked": "measured: what the head withstood; an upper estimate, as a stronger attack may"
+    " take more",
+    "estimated": "rests on an attack: would be proven if attacks found the farthest point",
+    "certified": "proven of a smoothed head, with the stated confidence for each image",
+    "clean": "nothing attacked",
+}
+# What a command may say that the record does not: none of these holds a path.
+_FROM_COMMAND = (
+    "--image-column",
+    "--label-column",
+    "--train-split",
+    "--validation-split",
+    "--test-split",
+    "--train-images",
+    "--test-images",
+)
+
+
+def markdown(ranking: Ranking, e: RankedEvaluation) -> str:
+    """A section of a model card, one trailing newline included; names cannot bring markup in."""
+    shown = metrics(ranking, e)
+    parts = [
+        "## Robustness after transfer",
+        _about(ranking, e),
+        _table(shown),
+        "\n".join(_promises(shown)),
+        "\n".join(_remarks(ranking, e)),
+        _again(ranking, e),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _about(ranking: Ranking, e: RankedEvaluation) -> str:
+    task = ranking.task
+    at = f" (revision {_plain(task.revision)})" if task.revision else ""
+    commit = e.provenance.commit
+    of = f", at commit {_plain(commit)}" if commit else ""
+    return (
+        f"Of {_plain(e.provenance.repo or e.name)}{of}, measured by selector"
+        f" {_plain(ranking.selector_version)} on {_plain(task.name)}{at},"
+        f" {len(task.classes)} classes: {_plain(ranking.scope)}."
+    )
+
+
+def _table(shown: Sequence[Metric]) -> str:
+    rows = [
+        f"| {metric.what} | {metric.kind} | {_value(metric)}"
+        f" | {format_threat(metric.threat.norm, metric.threat.eps)}"
+        f" | {_plain(metric.head)} | {metric.estimate.n} |"
+        for metric in shown
+    ]
+    header = "| measure | kind | value (95 % interval) | threat | head | images |"
+    return "\n".join((header, "|---|---|---:|---|---|---:|", *rows))
+
+
+def _value(metric: Metric) -> str:
+    estimate = metric.estimate
+    if metric.type == "estimated_worst_case_loss":
+        return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    value, low, high = (100 * one for one in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
+
+
+def _promises(shown: Sequence[Metric]) -> Iterator[str]:
+    for kind in dict.fromkeys(metric.kind for metric in shown):
+        yield f"- **{kind}**: {_PROMISES[kind]}."
+
+
+def _remarks(ranking: Ranking, e: RankedEvaluation) -> Iterator[str]:
+    task = ranking.task
+    yield (
+        f"- Always naming the most frequent class is right on {100 * task.constant_accuracy:.1f} %;"
+        f" knowing only class frequencies costs {task.prior_entropy:.3f} nats."
+    )
+    if e.vacuous:
+        yield "- The loss bound is vacuous: it says no more than class frequencies do."
+    for flag in e.warnings:
+        yield f"- With care: {_plain(flag.message)}."
+    for threat in _blind(ranking, e):
+        yield f"- Under {threat} the attack was blind, so that nothing is said of it."
+
+
+def _blind(ranking: Ranking, e: RankedEvaluation) -> Iterator[str]:
+    for curve in ranking.curves or ():
+        for point in curve.points if curve.model == e.model else ():
+            if point.masked:
+                yield format_threat(point.threat.norm, point.threat.eps)
+
+
+def _again(ranking: Ranking, e: RankedEvaluation) -> str:
+    """The command that measures it again, without a path of the machine it was measured on."""
+    task, protocol = ranking.task, ranking.protocol
+    words = [
+        *("selector", "rank", "--task", _task(ranking), "--model", _model(e)),
+        *("--norm", ranking.threat.norm, "--eps", _eps(ranking.threat.norm, ranking.threat.eps)),
+        *("--image-size", str(task.image_size), "--preset", protocol.preset),
+        *("--attack", protocol.attack, "--restarts", str(protocol.restarts)),
+        *("--steps", str(protocol.steps), "--head", protocol.head, "--seed", str(protocol.seed)),
+        *_from_command(ranking.command),
+        *_smoothed(ranking, e),
+    ]
+    command = shlex.join(printable(word) for word in words)
+    return (
+        f"How to measure it again (this was on {_plain(ranking.device.type)}, whose presets are"
+        f" other than those of other devices):\n\n```sh\n{command}\n```\n\n"
+        "The images were the same if its JSON has the task fingerprint"
+        f" `{printable(task.fingerprint)[:64]}`."
+    )
+
+
+def _task(ranking: Ranking) -> str:
+    task = ranking.task
+    if task.revision is not None:
+        repo, _, config = task.name.partition(":")
+        return f"hf:{repo}@{task.revision}" + (f":{config}" if config else "")
+    return task.source if task.source.startswith("builtin:") else "DIR"
+
+
+def _model(e: RankedEvaluation) -> str:
+    found = e.provenance
+    return f"{found.repo}@{found.commit}" if found.repo and found.commit else "local-dir:DIR"
+
+
+def _eps(norm: str, eps: float) -> str:
+    """As people write it, where that is exactly this size."""
+    said = format_threat("l2" if norm == "l2" else "linf", eps).partition(" ")[2]
+    return said if parse_eps(said) == eps else repr(eps)
+
+
+def _smoothed(ranking: Ranking, e: RankedEvaluation) -> Iterator[str]:
+    """What asks for its certificates, if it has some."""
+    for one in ranking.certified or ():
+        if isinstance(one, CertifiedCandidate) and one.model == e.model:
+            yield from ("--certify", "1", "--sigma", repr(one.smoothing.sigma))
+
+
+def _from_command(command: Sequence[str]) -> Iterator[str]:
+    """Options of the command that was run which the record does not hold, as they were given."""
+    words = [
+        part for word in command for part in (word.split("=", 1) if word[:2] == "--" else [word])
+    ]
+    for option, value in pairwise(words):
+        if option in _FROM_COMMAND:
+            yield from (option, value)
+
+
+def _plain(text: str) -> str:
+    """A text in which Markdown and HTML find nothing to act on."""
+    return _SPECIAL.sub(r"\\\1", printable(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
