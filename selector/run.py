@@ -33,7 +33,10 @@ _LARGEST_BATCH = 256
 
 @dataclass(frozen=True)
 class Prepared:
-    """A candidate's files on disk, with what is known about them."""
+    """A candidate's files on disk, with what is known about them.
+
+    ``on_stage`` is told of each stage of its measurement, as this begins.
+    """
 
     name: str
     model: str
@@ -41,6 +44,7 @@ class Prepared:
     hashes: dict[str, str]
     describe: Callable[[Backbone, int], Provenance]
     checkpoint: Checkpoint | None = None
+    on_stage: Callable[[str], None] = lambda stage: None
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def load(prepared: Prepared, setting: Setting) -> Run:
     Raises:
         CandidateError: it cannot be loaded, or fails a check.
     """
-    watch = Stopwatch(setting.device)
+    watch = Stopwatch(setting.device, prepared.on_stage)
     reset_device_peak(setting.device)
     with watch.stage("load"):
         backbone = load_backbone(prepared.directory, setting.device, prepared.checkpoint)

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +34,13 @@ class Started:
     """A candidate's measurement begins."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A stage of a candidate's measurement begins: load, features, attack, heads or votes."""
+
+    stage: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Looked:
     share: float
 
 
-Event = Started | Passed | Looked | Finished | FetchEvent
+Event = Started | Entered | Passed | Looked | Finished | FetchEvent
 
 
 class OutOfTime(Exception):  # noqa: N818 - no fault of the candidate that it comes to
@@ -135,6 +142,11 @@ def evaluate_all(
     store.close()
 
 
+def followed(prepared: Prepared, emit: Callable[[Event], None]) -> Prepared:
+    """The same candidate, of whose stages ``emit`` is told."""
+    return replace(prepared, on_stage=lambda stage: emit(Entered(stage)))
+
+
 def measurement_key(
     candidate: Candidate, prepared: Prepared, setting: Setting, look: Look | None = None
 ) -> str:
@@ -196,7 +208,7 @@ def _measure(
     how: Measuring,
 ) -> Finished:
     def measure() -> Finished:
-        prepared = fetched.result()
+        prepared = followed(fetched.result(), emit)
         key = measurement_key(candidate, prepared, setting)
         known = how.kept(lookup, key) if lookup else None
         if known is not None:

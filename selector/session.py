@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +38,7 @@ from selector.records import (
     Skipped,
 )
 from selector.reports.progress import Display
-from selector.scheduling import Event, Kept, evaluate_all, in_background
+from selector.scheduling import Event, Finished, Kept, evaluate_all, in_background
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
 from selector.tasks.options import TaskOptions
@@ -71,8 +71,15 @@ class Request:
     leaders: Leaders | None = None
 
 
-def run(request: Request, console: Console) -> Ranking:
+def run(
+    request: Request, console: Console, on_outcome: Callable[[Outcome], None] | None = None
+) -> Ranking:
     """Measure and rank, with progress on ``console``.
+
+    Args:
+        request: what to measure, and how.
+        console: for progress.
+        on_outcome: called with what comes of each candidate, as soon as that is known.
 
     Raises:
         UsageError: something asked for does not exist or makes no sense.
@@ -89,7 +96,7 @@ def run(request: Request, console: Console) -> Ranking:
             evaluate_all(candidates, setting, kept, rules, emit)
 
     with Display(console, len(candidates), planned_passes(setting).forward) as display:
-        outcomes = display.follow(in_background(work))
+        outcomes = display.follow(telling(on_outcome, in_background(work)))
     ranking = _ranking(outcomes, setting, request, races[0] if races else None)
     if request.leaders is None:
         return ranking
@@ -196,6 +203,16 @@ def choose_conditions(request: Request, objectives: Iterable[str]) -> Conditions
         keep_freed_memory()
     protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
     return Conditions(threat, protocol, device)
+
+
+def telling(
+    on_outcome: Callable[[Outcome], None] | None, events: Iterable[Event]
+) -> Iterator[Event]:
+    """The same events; outcomes among them are told to ``on_outcome`` first."""
+    for event in events:
+        if on_outcome is not None and isinstance(event, Finished):
+            on_outcome(event.outcome)
+        yield event
 
 
 def _check_name(option: str, found: str, names: Iterable[str]) -> None:

@@ -27,13 +27,19 @@ from selector.regression.task import RegressionTask, load_regression
 from selector.reports.progress import Display
 from selector.run import Prepared
 from selector.scheduling import Event, Kept, Measuring, evaluate_all, in_background
-from selector.session import Request, choose_conditions, report_images
+from selector.session import Request, choose_conditions, report_images, telling
 from selector.store import Store
 from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget
 
 
-def run(request: Request, console: Console, *, dry_run: bool = False) -> RegressionRanking:
-    """Measure and rank, with progress on ``console``.
+def run(
+    request: Request,
+    console: Console,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    *,
+    dry_run: bool = False,
+) -> RegressionRanking:
+    """Measure and rank, with progress on ``console``; see :func:`selector.session.run`.
 
     Raises:
         UsageError: something asked for does not exist, or not for a regression.
@@ -53,7 +59,7 @@ def run(request: Request, console: Console, *, dry_run: bool = False) -> Regress
         evaluate_all(candidates, setting, kept, rules, emit, how)
 
     with Display(console, len(candidates), planned_passes(setting)) as display:
-        outcomes = display.follow(in_background(work))
+        outcomes = display.follow(telling(on_outcome, in_background(work)))
     return _ranking(outcomes, task, setting, request)
 
 
