@@ -124,8 +124,10 @@ def certify_candidate(
 
 def certification_key(
     candidate: Candidate, prepared: Prepared, setting: Setting, smoothing: Smoothing
-) -> str:
-    """What certificates depend on; anything here that changes means certifying again."""
+) -> str | None:
+    """What certificates depend on, as :func:`selector.scheduling.measurement_key` does."""
+    if prepared.hashes is None:
+        return None
     return content_key(
         {
             "certified": _VERSION,

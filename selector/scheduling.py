@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -110,7 +108,7 @@ class Measuring:
     evaluate: Callable[
         [Prepared, Setting, Callable[[int], None]], Evaluation | RegressionEvaluation
     ]
-    kept: Callable[[Store, str], Evaluation | RegressionEvaluation | None]
+    kept: Callable[[Store, str | None], Evaluation | RegressionEvaluation | None]
 
 
 def evaluate_all(
@@ -149,8 +147,10 @@ def followed(prepared: Prepared, emit: Callable[[Event], None]) -> Prepared:
 
 def measurement_key(
     candidate: Candidate, prepared: Prepared, setting: Setting, look: Look | None = None
-) -> str:
+) -> str | None:
     """What a measurement depends on; anything here that changes means measuring again.
+
+    None for a candidate that no hash tells apart from another: it is measured every time.
 
     Args:
         candidate: which.
@@ -158,6 +158,8 @@ def measurement_key(
         setting: task, threat, protocol, device.
         look: the part of a race that this is; None for a full measurement.
     """
+    if prepared.hashes is None:
+        return None
     parts: dict[str, Any] = {
         "candidate": candidate.model_dump(mode="json"),
         "files": prepared.hashes,
@@ -171,31 +173,14 @@ def measurement_key(
     return content_key(parts if look is None else parts | {"look": asdict(look)})
 
 
-def in_background(work: Callable[[Callable[[_T], None]], None]) -> Iterator[_T]:
-    """Run ``work(emit)`` in a thread of its own and yield what it emits.
-
-    The main thread then only waits, so Ctrl-C takes effect at once and not after the native call
-    that happens to be running.
-    """
-    items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            work(lambda item: items.put((True, item)))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-            items.put((False, error))
-        else:
-            items.put((False, None))
-
-    threading.Thread(target=run, name="measure", daemon=True).start()
-    while True:
-        more, item = items.get()
-        if more:
-            yield item
-        elif item is None:
-            return
-        else:
-            raise item
+def telling(
+    on_outcome: Callable[[Outcome], None] | None, events: Iterable[Event]
+) -> Iterator[Event]:
+    """The same events; outcomes among them are told to ``on_outcome`` first."""
+    for event in events:
+        if on_outcome is not None and isinstance(event, Finished):
+            on_outcome(event.outcome)
+        yield event
 
 
 def _measure(

@@ -276,7 +276,7 @@ def test_lines_of_a_regression_have_kinds_of_their_own() -> None:
 
 
 def test_an_outcome_is_told_before_anything_else_happens() -> None:
-    from selector.session import telling
+    from selector.scheduling import telling
 
     told: list[object] = []
     first, second = (Finished(skipped(name), reused=False) for name in ("a", "b"))
