@@ -15,8 +15,108 @@ tensor([1.4142, 0.0707], dtype=torch.float64)
 [True, False]
 >>> worst_case_losses(features @ weight.T, weight, labels, moved)
 tensor([0.2425, 1.0421], dtype=torch.float64)
+
+What is listed in ``__all__`` is the Python interface, and stays as it is. Names are looked up when
+they are first used, so that ``import selector`` does not wait for torch:
+
+``rank``, ``to_frame``, ``read_ranking``
+    measure and rank; a ranking as a data frame, and from the file that ``-o`` wrote.
+``task_from_arrays``, ``task_from_dataset``, ``load_task``
+    tasks of your own; :class:`Task` is what the last gives.
+``Module``, ``Candidate``, ``read_registry``, ``builtin_zoo``
+    candidates: your own networks, and those of registries.
+``ThreatModel``, ``measure_sensitivity``, ``attack_head``, ``Effort``
+    how far attacks push features, and what a head withstands; usable alone.
+``LinearHead``, ``heads``, ``bounds``, ``smoothing``
+    heads and how they are fitted, the theorems, certificates; usable alone.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selector import bounds, heads, smoothing
+    from selector.api import rank
+    from selector.blocks import Effort, attack_head, measure_sensitivity
+    from selector.candidates import Candidate, builtin_zoo, read_registry
+    from selector.errors import CandidateError, SelectorError, UsageError
+    from selector.heads import LinearHead
+    from selector.modules import Module
+    from selector.records import Ranking
+    from selector.reports.document import read_ranking
+    from selector.reports.frame import to_frame
+    from selector.tasks import Task, load_task
+    from selector.tasks.given import task_from_arrays, task_from_dataset
+    from selector.threat import ThreatModel
+
+__all__ = [
+    "Candidate",
+    "CandidateError",
+    "Effort",
+    "LinearHead",
+    "Module",
+    "Ranking",
+    "SelectorError",
+    "Task",
+    "ThreatModel",
+    "UsageError",
+    "attack_head",
+    "bounds",
+    "builtin_zoo",
+    "heads",
+    "load_task",
+    "measure_sensitivity",
+    "rank",
+    "read_ranking",
+    "read_registry",
+    "smoothing",
+    "task_from_arrays",
+    "task_from_dataset",
+    "to_frame",
+]
 
 __version__ = version("selector")
+
+# Where each name is; empty: it is a module of this package.
+_HOMES = {
+    "Candidate": "candidates",
+    "CandidateError": "errors",
+    "Effort": "blocks",
+    "LinearHead": "heads",
+    "Module": "modules",
+    "Ranking": "records",
+    "SelectorError": "errors",
+    "Task": "tasks",
+    "ThreatModel": "threat",
+    "UsageError": "errors",
+    "attack_head": "blocks",
+    "bounds": "",
+    "builtin_zoo": "candidates",
+    "heads": "",
+    "load_task": "tasks",
+    "measure_sensitivity": "blocks",
+    "rank": "api",
+    "read_ranking": "reports.document",
+    "read_registry": "candidates",
+    "smoothing": "",
+    "task_from_arrays": "tasks.given",
+    "task_from_dataset": "tasks.given",
+    "to_frame": "reports.frame",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    found = import_module(f"{__name__}.{home or name}")
+    value = getattr(found, name) if home else found
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

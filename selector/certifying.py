@@ -27,7 +27,7 @@ from selector.records import (
     SmoothingRecord,
 )
 from selector.run import Prepared, Run, as_candidate_errors, load
-from selector.scheduling import Event, Finished, Kept, Passed, Started, attempt
+from selector.scheduling import Event, Finished, Kept, Passed, Started, attempt, followed
 from selector.smoothing import Noise, Part, certify, count_votes, noisy_features
 from selector.spool import collect
 from selector.store import Store, content_key
@@ -59,7 +59,7 @@ def certify_all(
     store = Store(kept.path)
 
     def certified(candidate: Candidate, fetched: Future[Prepared]) -> Finished:
-        prepared = fetched.result()
+        prepared = followed(fetched.result(), emit)
         key = certification_key(candidate, prepared, setting, smoothing)
         known = None if kept.fresh else store.get_certified(key)
         if known is not None:
@@ -124,8 +124,10 @@ def certify_candidate(
 
 def certification_key(
     candidate: Candidate, prepared: Prepared, setting: Setting, smoothing: Smoothing
-) -> str:
-    """What certificates depend on; anything here that changes means certifying again."""
+) -> str | None:
+    """What certificates depend on, as :func:`selector.scheduling.measurement_key` does."""
+    if prepared.hashes is None:
+        return None
     return content_key(
         {
             "certified": _VERSION,

@@ -24,6 +24,7 @@ from selector.scheduling import (
     Passed,
     Started,
     attempt,
+    followed,
     measurement_key,
 )
 from selector.screening import Look, screen, shortened
@@ -119,6 +120,7 @@ class Contest:
                 if isinstance(prepared, Skipped):
                     self._skip(prepared)
                 else:
+                    prepared = followed(prepared, self._emit)
                     self._entrants.append(Entrant(pinned.candidate, prepared))
                     self._look(self._entrants[-1])
                 ahead.done()

@@ -40,12 +40,20 @@ _LIBRARIES = (
 )
 
 
-def run_record(chosen: Chosen, device: torch.device) -> RunRecord:
-    """Of what runs now."""
+def run_record(
+    chosen: Chosen, device: torch.device, command: tuple[str, ...] | None = None
+) -> RunRecord:
+    """Of what runs now.
+
+    Args:
+        chosen: its candidates.
+        device: that measures.
+        command: that asked for it; None: the one that started this process.
+    """
     return RunRecord(
         selector_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+        command=command or (Path(sys.argv[0]).name, *sys.argv[1:]),
         configured=tuple(ConfiguredOption(**asdict(one)) for one in configured()),
         device=describe_device(device),
         versions={name: version(name) for name in _LIBRARIES},

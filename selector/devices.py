@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -83,15 +83,18 @@ def no_room() -> CandidateError:
 
 
 class Stopwatch:
-    """Seconds spent per stage."""
+    """Seconds spent per stage; ``on_stage`` is told which one begins."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(
+        self, device: torch.device, on_stage: Callable[[str], None] = lambda stage: None
+    ) -> None:
         self.seconds: dict[str, float] = {}
-        self._device = device
+        self._device, self._on_stage = device, on_stage
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time of the block to ``name``, the device's queue emptied first."""
+        self._on_stage(name)
         started = time.perf_counter()
         yield
         if self._device.type == "cuda":

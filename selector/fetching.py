@@ -6,13 +6,16 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from selector import hub
-from selector.backbones import Backbone, check_files
+from selector.backbones import check_files, load_backbone
 from selector.candidates import HUB_PREFIX, Candidate, Pin, Pinned
 from selector.errors import CandidateError
-from selector.records import FileRecord, Provenance
+from selector.modules import ModuleCandidate, prepare_module
+from selector.origin import provenance
+from selector.records import FileRecord
 from selector.run import Prepared
 
 # Candidates that are fetched at once, each by a thread of its own.
@@ -139,7 +142,7 @@ class Wanted:
     """What fetching a candidate means.
 
     Attributes:
-        commit: on the Hub; None for a local folder.
+        commit: on the Hub; None for what is local.
         bytes: that are not on this machine yet.
     """
 
@@ -155,6 +158,8 @@ def look_up(pinned: Pinned, rules: FetchRules) -> Wanted:
         HubUnavailable: the Hub is down.
     """
     candidate, pin = pinned.candidate, pinned.pin
+    if isinstance(candidate, ModuleCandidate):
+        return Wanted(None, 0)
     refuse_pickle(candidate, rules)
     if candidate.source == "local":
         check_files(candidate.directory, candidate.checkpoint)
@@ -182,6 +187,8 @@ def prepare(pinned: Pinned, commit: str | None, on_bytes: Callable[[int], None])
         HubUnavailable: the Hub is down.
     """
     candidate, pin = pinned.candidate, pinned.pin
+    if isinstance(candidate, ModuleCandidate):
+        return prepare_module(candidate)
     locked = {file.name: file.sha256 for file in pin.files} if pin else {}
     if commit is not None:
         delivery = hub.Delivery(locked, on_bytes)
@@ -193,27 +200,18 @@ def prepare(pinned: Pinned, commit: str | None, on_bytes: Callable[[int], None])
         files = hub.hash_files(directory, candidate.files)
         _check_local(files, locked, directory)
 
-    def describe(backbone: Backbone, feature_dim: int) -> Provenance:
-        declared = backbone.pretrained_license
-        return Provenance(
-            source=candidate.source,
-            repo=candidate.repo_id if candidate.source == "hub" else None,
-            commit=commit,
-            files=tuple(FileRecord(name=f.name, size=f.size, sha256=f.sha256) for f in files),
-            license=candidate.license or declared,
-            pretraining=candidate.pretraining,
-            tags=candidate.tags,
-            architecture=backbone.architecture,
-            parameters=sum(p.numel() for p in backbone.network.parameters()),
-            input_size=backbone.input_size,
-            feature_dim=feature_dim,
-            mean=tuple(backbone.mean.flatten().tolist()),
-            std=tuple(backbone.std.flatten().tolist()),
-            interpolation=backbone.interpolation,
-        )
-
-    hashes = {f.name: f.sha256 for f in files}
-    return Prepared(candidate.name, model, directory, hashes, describe, candidate.checkpoint)
+    return Prepared(
+        candidate.name,
+        model,
+        load=partial(load_backbone, directory, checkpoint=candidate.checkpoint),
+        hashes={f.name: f.sha256 for f in files},
+        describe=partial(
+            provenance,
+            candidate,
+            commit,
+            tuple(FileRecord(name=f.name, size=f.size, sha256=f.sha256) for f in files),
+        ),
+    )
 
 
 def _commit(candidate: Candidate, pin: Pin | None) -> str:

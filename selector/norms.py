@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Literal, get_args
@@ -61,11 +62,18 @@ def parse_threats(text: str, norm: Norm, option: str = "--eps") -> tuple[tuple[N
                 f" found {part.strip()!r}."
             )
         found.append((own, parse_eps(size, option)))
-    if twice := next((one for one in found if found.count(one) > 1), None):
+    check_threats(found, option)
+    return tuple(found)
+
+
+def check_threats(threats: Sequence[tuple[Norm, float]], option: str) -> None:
+    """Raise UsageError if there is none, or if two are the same."""
+    if not threats:
+        raise UsageError(f"{option} must name at least one perturbation, found none.")
+    if twice := next((one for one in threats if threats.count(one) > 1), None):
         raise UsageError(
             f"{option} must name each perturbation once, found {format_threat(*twice)} twice."
         )
-    return tuple(found)
 
 
 def format_threat(norm: Norm, eps: float) -> str:

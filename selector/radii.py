@@ -103,6 +103,29 @@ class Leaders:
             raise UsageError(f"--certify must be at least 1, found {self.count}.")
 
 
+def choose_leaders(
+    count: int, sigma: float | None, norm: Norm, eps: float, image_size: int
+) -> Leaders:
+    """The first so many, certified up to the size of an l2 threat.
+
+    Args:
+        count: how many.
+        sigma: of the noise; None: as much as ``eps``.
+        norm: of the threat.
+        eps: its size.
+        image_size: of the canonical images.
+
+    Raises:
+        UsageError: the threat is none of l2, or its size out of reach.
+    """
+    require_l2("--certify", norm, eps, image_size)
+    if not 0 < eps < math.inf:
+        raise UsageError(f"--eps must be a finite number above 0, found {eps:g}.")
+    smoothing = Smoothing(eps if sigma is None else sigma, (eps,))
+    smoothing.require_reach("--eps")
+    return Leaders(count, smoothing)
+
+
 def parse_radii(text: str) -> tuple[float, ...]:
     """Read radii, separated by commas.
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 
-from selector.backbones import Backbone, load_backbone
+from selector.backbones import Backbone
 from selector.batches import AT_ONCE, PRECISION_NAMES, BatchSize, Images, Precision, extract
-from selector.candidates import Checkpoint
 from selector.devices import Stopwatch
 from selector.errors import CandidateError, UsageError
 from selector.heads import Labelled
@@ -33,14 +31,24 @@ _LARGEST_BATCH = 256
 
 @dataclass(frozen=True)
 class Prepared:
-    """A candidate's files on disk, with what is known about them."""
+    """A candidate that is here, with what is known about it.
+
+    Attributes:
+        name: what tables call it.
+        model: what it is, exactly.
+        load: onto a device, frozen; raises CandidateError where that is not possible.
+        hashes: sha256 of each of its files; None: no hash tells all that it computes, so nothing
+            that is measured of it is kept.
+        describe: what there is to say of it, with the number of its features.
+        on_stage: told of each stage of its measurement, as this begins.
+    """
 
     name: str
     model: str
-    directory: Path
-    hashes: dict[str, str]
+    load: Callable[[torch.device], Backbone]
+    hashes: dict[str, str] | None
     describe: Callable[[Backbone, int], Provenance]
-    checkpoint: Checkpoint | None = None
+    on_stage: Callable[[str], None] = lambda stage: None
 
 
 @dataclass(frozen=True)
@@ -96,10 +104,10 @@ def load(prepared: Prepared, setting: Setting) -> Run:
     Raises:
         CandidateError: it cannot be loaded, or fails a check.
     """
-    watch = Stopwatch(setting.device)
+    watch = Stopwatch(setting.device, prepared.on_stage)
     reset_device_peak(setting.device)
     with watch.stage("load"):
-        backbone = load_backbone(prepared.directory, setting.device, prepared.checkpoint)
+        backbone = prepared.load(setting.device)
         few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
         check_backbone(backbone, few, setting.threat)
     batch = BatchSize(first_batch_size(backbone.input_size, setting.device))

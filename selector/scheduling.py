@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +33,13 @@ class Started:
     """A candidate's measurement begins."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A stage of a candidate's measurement begins: load, features, attack, heads or votes."""
+
+    stage: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Looked:
     share: float
 
 
-Event = Started | Passed | Looked | Finished | FetchEvent
+Event = Started | Entered | Passed | Looked | Finished | FetchEvent
 
 
 class OutOfTime(Exception):  # noqa: N818 - no fault of the candidate that it comes to
@@ -104,7 +109,7 @@ class Measuring:
     evaluate: Callable[
         [Prepared, Setting, Callable[[int], None]], Evaluation | Sweep | RegressionEvaluation
     ]
-    kept: Callable[[Store, str], Evaluation | Sweep | RegressionEvaluation | None]
+    kept: Callable[[Store, str | None], Evaluation | Sweep | RegressionEvaluation | None]
 
 
 def evaluate_all(
@@ -141,10 +146,17 @@ def measuring_classes(setting: Setting) -> Measuring:
     return Measuring(sweep, Store.get_sweep) if setting.others else Measuring(evaluate, Store.get)
 
 
+def followed(prepared: Prepared, emit: Callable[[Event], None]) -> Prepared:
+    """The same candidate, of whose stages ``emit`` is told."""
+    return replace(prepared, on_stage=lambda stage: emit(Entered(stage)))
+
+
 def measurement_key(
     candidate: Candidate, prepared: Prepared, setting: Setting, look: Look | None = None
-) -> str:
+) -> str | None:
     """What a measurement depends on; anything here that changes means measuring again.
+
+    None for a candidate that no hash tells apart from another: it is measured every time.
 
     Args:
         candidate: which.
@@ -152,6 +164,8 @@ def measurement_key(
         setting: task, threat, protocol, device.
         look: the part of a race that this is; None for a full measurement.
     """
+    if prepared.hashes is None:
+        return None
     parts: dict[str, Any] = {
         "candidate": candidate.model_dump(mode="json"),
         "files": prepared.hashes,
@@ -169,31 +183,14 @@ def measurement_key(
     return content_key(parts)
 
 
-def in_background(work: Callable[[Callable[[_T], None]], None]) -> Iterator[_T]:
-    """Run ``work(emit)`` in a thread of its own and yield what it emits.
-
-    The main thread then only waits, so Ctrl-C takes effect at once and not after the native call
-    that happens to be running.
-    """
-    items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            work(lambda item: items.put((True, item)))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
-            items.put((False, error))
-        else:
-            items.put((False, None))
-
-    threading.Thread(target=run, name="measure", daemon=True).start()
-    while True:
-        more, item = items.get()
-        if more:
-            yield item
-        elif item is None:
-            return
-        else:
-            raise item
+def telling(
+    on_outcome: Callable[[Outcome], None] | None, events: Iterable[Event]
+) -> Iterator[Event]:
+    """The same events; outcomes among them are told to ``on_outcome`` first."""
+    for event in events:
+        if on_outcome is not None and isinstance(event, Finished):
+            on_outcome(event.outcome)
+        yield event
 
 
 def _measure(
@@ -206,7 +203,7 @@ def _measure(
     how: Measuring,
 ) -> Finished:
     def measure() -> Finished:
-        prepared = fetched.result()
+        prepared = followed(fetched.result(), emit)
         key = measurement_key(candidate, prepared, setting)
         known = how.kept(lookup, key) if lookup else None
         if known is not None:

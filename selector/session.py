@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.console import Console
 from selector import store
 from selector.advice import choose
 from selector.attacks import ATTACKS
+from selector.background import in_background
 from selector.candidates import Chosen, Pinned
 from selector.certifying import certify_all, planned_certification
 from selector.choosing import HEADS
@@ -23,7 +26,7 @@ from selector.fetching import FetchRules
 from selector.norms import Norm
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.planning import Work, plan
-from selector.protocol import Overrides, Preset, Protocol, choose_protocol
+from selector.protocol import Overrides, Preset, Protocol, Sizes, choose_protocol
 from selector.raceplan import plan_race
 from selector.racing import Goal
 from selector.radii import Leaders, Smoothing
@@ -40,9 +43,10 @@ from selector.records import (
     Sweep,
 )
 from selector.reports.progress import Display
-from selector.scheduling import Event, Kept, evaluate_all, in_background
+from selector.scheduling import Event, Kept, evaluate_all, telling
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
+from selector.tasks.given import GivenTask
 from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
 from selector.workload import Setting, planned_passes
@@ -53,10 +57,12 @@ class Request:
     """What the user asked for; the options of ``selector rank``.
 
     Candidates are ranked under the first of ``threats``; the others are for curves. ``began`` is
-    when, by ``time.monotonic``: a budget counts from there.
+    when, by ``time.monotonic``: a budget counts from there. Measurements are kept in ``store``;
+    None: where they are by default. ``command`` is what documents say made them; None: what
+    started this process.
     """
 
-    task: str
+    task: str | GivenTask | Task
     task_options: TaskOptions
     chosen: Chosen
     allow_pickle: bool
@@ -71,17 +77,31 @@ class Request:
     objective: str
     began: float
     leaders: Leaders | None = None
+    store: Path | None = None
+    command: tuple[str, ...] | None = None
+
+    @property
+    def kept(self) -> Kept:
+        """Where results are kept and looked up."""
+        return Kept(self.store or store.default_path(), self.fresh)
 
 
-def run(request: Request, console: Console) -> Ranking:
+def run(
+    request: Request, console: Console, on_outcome: Callable[[Outcome], None] | None = None
+) -> Ranking:
     """Measure and rank, with progress on ``console``.
+
+    Args:
+        request: what to measure, and how.
+        console: for progress.
+        on_outcome: called with what comes of each candidate, as soon as that is known.
 
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
     terms = Terms(request.goal, request.began)
     candidates, setting = request.chosen.candidates, prepare(request, console)
-    kept, rules = Kept(store.default_path(), request.fresh), FetchRules(request.allow_pickle)
+    kept, rules = request.kept, FetchRules(request.allow_pickle)
     races: list[RaceRecord] = []
 
     def work(emit: Callable[[Event], None]) -> None:
@@ -90,8 +110,9 @@ def run(request: Request, console: Console) -> Ranking:
         else:
             evaluate_all(candidates, setting, kept, rules, emit)
 
-    with Display(console, len(candidates), planned_passes(setting).forward) as display:
-        outcomes = display.follow(in_background(work))
+    display = Display(console, len(candidates), planned_passes(setting).forward)
+    with display, closing(in_background(work)) as events:
+        outcomes = display.follow(telling(on_outcome, events))
     ranking = _ranking(outcomes, setting, request, races[0] if races else None)
     if request.leaders is None:
         return ranking
@@ -117,8 +138,9 @@ def certify(
     def work(emit: Callable[[Event], None]) -> None:
         certify_all(candidates, setting, smoothing, kept, rules, emit)
 
-    with Display(console, len(candidates), passes, verb="certified") as display:
-        outcomes = display.follow(in_background(work))
+    display = Display(console, len(candidates), passes, verb="certified")
+    with display, closing(in_background(work)) as events:
+        outcomes = display.follow(events)
     return [one for one in outcomes if isinstance(one, CertifiedCandidate | Skipped)]
 
 
@@ -128,9 +150,8 @@ def dry_run(request: Request, console: Console) -> Plan:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
-    kept = Kept(store.default_path(), request.fresh)
     candidates = request.chosen.candidates
-    work = Work(prepare(request, console), FetchRules(request.allow_pickle), kept)
+    work = Work(prepare(request, console), FetchRules(request.allow_pickle), request.kept)
 
     def tell(row: PlannedCandidate) -> None:
         _say(f"{row.name}: {row.reason or 'looked up'}", console)
@@ -164,15 +185,21 @@ def prepare(request: Request, console: Console) -> Setting:
             f"--top and --budget need one --eps, found {len(request.threats)}.",
             hint="Leave them out: every candidate is then measured in full under each.",
         )
-    task = load_task(
+    task = _task(request, conditions.protocol.sizes)
+    report_images(task, console)
+    return conditions.setting(task)
+
+
+def _task(request: Request, sizes: Sizes) -> Task:
+    if isinstance(request.task, Task):
+        return request.task
+    return load_task(
         request.task,
         image_size=request.image_size,
-        sizes=conditions.protocol.sizes,
+        sizes=sizes,
         seed=request.seed,
         options=request.task_options,
     )
-    report_images(task, console)
-    return conditions.setting(task)
 
 
 @dataclass(frozen=True)
@@ -234,7 +261,7 @@ def _ranking(
     ranked = rank(measured, seed=request.seed, objective=request.objective)
     task = task_record(setting.task)
     made = ranking_record(
-        run_record(request.chosen, setting.device),
+        run_record(request.chosen, setting.device, request.command),
         setting,
         loss_clip(len(task.classes)),
         (request.objective, OBJECTIVES[request.objective].kind),

@@ -41,7 +41,10 @@ def content_key(parts: dict[str, Any]) -> str:
 
 
 class Store:
-    """Evaluations by content key, in one SQLite file; every write is complete or absent."""
+    """Evaluations by content key, in one SQLite file; every write is complete or absent.
+
+    Under the key None nothing is kept, and nothing found.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file, or make it.
@@ -67,27 +70,27 @@ class Store:
                 hint="Set SELECTOR_CACHE to another folder, or delete that file.",
             ) from None
 
-    def get(self, key: str) -> Evaluation | None:
+    def get(self, key: str | None) -> Evaluation | None:
         """The evaluation kept under ``key``; None where there is none that still fits."""
         return self._read(key, Evaluation)
 
-    def get_regression(self, key: str) -> RegressionEvaluation | None:
+    def get_regression(self, key: str | None) -> RegressionEvaluation | None:
         """The same of a regression."""
         return self._read(key, RegressionEvaluation)
 
-    def get_sweep(self, key: str) -> Sweep | None:
+    def get_sweep(self, key: str | None) -> Sweep | None:
         """The same under several threats."""
         return self._read(key, Sweep)
 
-    def get_screened(self, key: str) -> Screened | None:
+    def get_screened(self, key: str | None) -> Screened | None:
         """What a short attack showed, kept under ``key``; None where there is none that fits."""
         return self._read(key, Screened)
 
-    def get_certified(self, key: str) -> CertifiedCandidate | None:
+    def get_certified(self, key: str | None) -> CertifiedCandidate | None:
         """The certificates kept under ``key``; None where there are none that fit."""
         return self._read(key, CertifiedCandidate)
 
-    def _read(self, key: str, form: type[_R]) -> _R | None:
+    def _read(self, key: str | None, form: type[_R]) -> _R | None:
         row = self._connection.execute(
             "SELECT document FROM evaluations WHERE key = ?", (key,)
         ).fetchone()
@@ -101,10 +104,12 @@ class Store:
 
     def put(
         self,
-        key: str,
+        key: str | None,
         measured: Evaluation | Sweep | RegressionEvaluation | Screened | CertifiedCandidate,
     ) -> None:
         """Keep a measurement, replacing an older one; a full disk is a warning, not the end."""
+        if key is None:
+            return
         try:
             with self._connection:
                 self._connection.execute(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -202,8 +203,10 @@ def test_only_the_checkpoint_is_fetched(fake_hub: FakeHub, hub_cache: Path) -> N
     assert wanted == Wanted(commit, len(WEIGHTS) - 1)
     prepared = prepare(pinned, commit, lambda count: None)
     assert prepared.hashes == {"nets/net.ckpt": sha256(WEIGHTS[:-1])}
-    assert (prepared.directory / "nets" / "net.ckpt").read_bytes() == WEIGHTS[:-1]
-    assert prepared.checkpoint == FOREIGN
+    assert isinstance(prepared.load, partial)
+    (directory,) = prepared.load.args
+    assert (directory / "nets" / "net.ckpt").read_bytes() == WEIGHTS[:-1]
+    assert prepared.load.keywords == {"checkpoint": FOREIGN}
     assert len(fake_hub.asked("cdn")) == 1
     assert not fake_hub.asked("tree")
 

@@ -317,7 +317,7 @@ class Files:
         def describe(*_: object) -> None:
             raise AssertionError
 
-        future.set_result(Prepared(one.name, one.model, one.directory, {}, describe))
+        future.set_result(Prepared(one.name, one.model, describe, {}, describe))
         return future
 
 

@@ -18,6 +18,9 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 Format = Literal["timm", "open_clip", "transformers_clip", "transformers_vit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Interpolation = Literal["bilinear", "bicubic"]
+Source = Literal["hub", "local", "module"]
+"""The Hub, a folder of this machine, or a module that a caller of the Python interface gave."""
+
 Channel = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True)]  # YAML's true and 3.0 are none
 PositiveChannel = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -164,8 +167,8 @@ class Candidate(Entry):
             object.__setattr__(self, "name", self._own_name())
 
     @property
-    def source(self) -> Literal["hub", "local"]:
-        """Where the files come from."""
+    def source(self) -> Source:
+        """Where it comes from."""
         return "local" if self.model.startswith(LOCAL_PREFIX) else "hub"
 
     @property

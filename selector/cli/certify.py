@@ -10,6 +10,7 @@ import typer
 
 from selector.cli import options
 from selector.cli.exits import exit_codes, stderr
+from selector.cli.output import stdout
 from selector.cli.rank import (
     DEFAULT_SIZE,
     DEMO_NOTICE,
@@ -17,7 +18,6 @@ from selector.cli.rank import (
     DEMO_TASK,
     choose,
     exit_code,
-    stdout,
 )
 from selector.norms import parse_eps
 from selector.protocol import Overrides

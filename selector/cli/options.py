@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -177,18 +176,14 @@ def leaders(
 ) -> Leaders | None:
     """Build what ``--certify`` and ``--sigma`` of rank ask for; None: nothing."""
     from selector.norms import parse_eps
-    from selector.radii import Leaders, Smoothing, require_l2
+    from selector.radii import choose_leaders
 
     if count is None:
         if sigma is not None:
             raise UsageError("--sigma is of certificates, which --certify K asks for.")
         return None
-    require_l2("--certify", norm, eps, image_size)
-    if not 0 < eps < math.inf:
-        raise UsageError(f"--eps must be a finite number above 0, found {eps:g}.")
-    smoothing = Smoothing(eps if sigma is None else parse_eps(sigma, "--sigma"), (eps,))
-    smoothing.require_reach("--eps")
-    return Leaders(count, smoothing)
+    noise = None if sigma is None else parse_eps(sigma, "--sigma")
+    return choose_leaders(count, noise, norm, eps, image_size)
 
 
 def task_options(

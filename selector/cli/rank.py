@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from selector.cli import options
 from selector.cli.exits import (
@@ -19,10 +18,10 @@ from selector.cli.exits import (
     exit_codes,
     stderr,
 )
+from selector.cli.output import Format, choose_format, on_outcome, print_ranking, stdout
 from selector.errors import UsageError, printable
 from selector.norms import Norm, parse_threats
 from selector.protocol import Overrides, Preset
-from selector.reports import WIDTH
 
 if TYPE_CHECKING:
     from selector.candidates import Chosen
@@ -101,11 +100,20 @@ def rank(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of draws, splits and random starts.", min=0)] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the ranking as JSON to this file.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write the ranking as JSON to this file, whatever --format is."
+        ),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the ranking as JSON instead of the table.")
-    ] = False,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="What stdout gets. jsonl: a JSON object per line, of each candidate as it is"
+            ' finished ("kind": evaluation or skipped), at last the ranking of names ("kind":'
+            " ranking). csv: a row per candidate. Default: table."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     fresh: options.Fresh = False,
     offline: options.Offline = False,
     locked: options.Locked = False,
@@ -117,7 +125,10 @@ def rank(
         ),
     ] = False,
 ) -> None:
-    """Rank candidates by their accuracy under attack after transfer to a task."""
+    """Rank candidates by their accuracy under attack after transfer to a task.
+
+    selector rank --task DIR --model timm/resnet50.a1_in1k --format csv > ranking.csv
+    """
     began = time.monotonic()
     if offline:
         options.go_offline()
@@ -126,6 +137,7 @@ def rank(
         from selector.reports import document
 
         # What is wrong with the arguments is said before the heavy libraries are waited for.
+        form = choose_format(format, as_json=json, dry_run=dry_run)
         if output is not None:
             document.check_writable(output)
         threats = parse_threats(eps if eps is not None else DEFAULT_EPS[norm], norm)
@@ -165,17 +177,19 @@ def rank(
             leaders=leaders,
         )
         if dry_run and not target_column:
-            raise typer.Exit(_plan(session.dry_run(request, stderr), output, as_json=json))
+            raise typer.Exit(
+                _plan(session.dry_run(request, stderr), output, as_json=form == "json")
+            )
         ranking: Ranking | RegressionRanking
         if target_column:
             from selector.regression import session as regression
 
-            ranking = regression.run(request, stderr, dry_run=dry_run)
+            ranking = regression.run(request, stderr, on_outcome(form), dry_run=dry_run)
         else:
-            ranking = session.run(request, stderr)
+            ranking = session.run(request, stderr, on_outcome(form))
         if output is not None:
             document.write_atomically(output, document.to_json(ranking))
-    _print(ranking, as_json=json)
+    print_ranking(ranking, form)
     retryable = [skipped.retryable for skipped in (*ranking.skipped, *_uncertified(ranking))]
     raise typer.Exit(exit_code(len(ranking.ranking), retryable))
 
@@ -223,19 +237,6 @@ def _uncertified(ranking: Ranking | RegressionRanking) -> list[Skipped]:
     return [one for one in certified or () if isinstance(one, Skipped)]
 
 
-def _print(ranking: Ranking | RegressionRanking, *, as_json: bool) -> None:
-    from selector.records import Ranking
-    from selector.reports import document, regression, table
-
-    if as_json:
-        sys.stdout.write(document.to_json(ranking))
-        return
-    if isinstance(ranking, Ranking):
-        table.print_table(ranking, stdout())
-    else:
-        regression.print_table(ranking, stdout())
-
-
 def _plan(plan: Plan, output: Path | None, *, as_json: bool) -> int:
     """Print what a run would take; returns the exit code."""
     from selector.reports.document import to_json, write_atomically
@@ -249,11 +250,6 @@ def _plan(plan: Plan, output: Path | None, *, as_json: bool) -> int:
         print_plan(plan, stdout())
     failed = [one for one in plan.candidates if one.code]
     return exit_code(len(plan.candidates) - len(failed), [one.retryable for one in failed])
-
-
-def stdout() -> Console:
-    """Where results go; piped, a table keeps its width and does not shrink to rich's 80."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
 
 
 def exit_code(good: int, retryable: list[bool]) -> int:

@@ -74,7 +74,9 @@ class CertifiedCandidate(Record):
     """A smoothed head of one candidate on one task."""
 
     name: str
-    model: Annotated[str, Field(description="hf-hub:owner/name@commit or local-dir:PATH")]
+    model: Annotated[
+        str, Field(description="hf-hub:owner/name@commit, local-dir:PATH or module:NAME")
+    ]
     provenance: Provenance
     smoothing: SmoothingRecord
     l2: Annotated[

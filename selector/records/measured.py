@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selector.candidates import Pretraining
+from selector.candidates import Pretraining, Source
 from selector.records.base import Estimate, Record
 from selector.records.heads import BaselineScores, FrontierPoint, HeadReport
 
@@ -15,7 +15,7 @@ MASKED = "masked_gradients"
 
 
 class FileRecord(Record):
-    """A file that was loaded."""
+    """A file that was loaded; of a module its ``state_dict``, which is no file."""
 
     name: str
     size: Annotated[int, Field(ge=0, description="bytes")]
@@ -25,7 +25,9 @@ class FileRecord(Record):
 class Provenance(Record):
     """Exactly which backbone was measured."""
 
-    source: Literal["hub", "local"]
+    source: Annotated[
+        Source, Field(description="module: given by a caller in Python, with no file to it")
+    ]
     repo: Annotated[str | None, Field(description="owner/name on the Hub")]
     commit: Annotated[str | None, Field(description="40-hex commit on the Hub")]
     files: tuple[FileRecord, ...]
@@ -160,7 +162,9 @@ class Measurement(Record):
     """Which candidate was measured, and what that took."""
 
     name: str
-    model: Annotated[str, Field(description="hf-hub:owner/name@commit or local-dir:PATH")]
+    model: Annotated[
+        str, Field(description="hf-hub:owner/name@commit, local-dir:PATH or module:NAME")
+    ]
     provenance: Provenance
     cost: Cost
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 from rich.console import Console
 
-from selector import store
+from selector.background import in_background
 from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
 from selector.describing import images_record, ranking_record, run_record
@@ -26,14 +27,20 @@ from selector.regression.summary import ERROR_CLIP
 from selector.regression.task import RegressionTask, load_regression
 from selector.reports.progress import Display
 from selector.run import Prepared
-from selector.scheduling import Event, Kept, Measuring, evaluate_all, in_background
+from selector.scheduling import Event, Measuring, evaluate_all, telling
 from selector.session import Request, choose_conditions, report_images
 from selector.store import Store
 from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget
 
 
-def run(request: Request, console: Console, *, dry_run: bool = False) -> RegressionRanking:
-    """Measure and rank, with progress on ``console``.
+def run(
+    request: Request,
+    console: Console,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    *,
+    dry_run: bool = False,
+) -> RegressionRanking:
+    """Measure and rank, with progress on ``console``; see :func:`selector.session.run`.
 
     Raises:
         UsageError: something asked for does not exist, or not for a regression.
@@ -41,7 +48,7 @@ def run(request: Request, console: Console, *, dry_run: bool = False) -> Regress
     _refuse(request, dry_run=dry_run)
     task, setting = prepare(request, console)
     candidates = request.chosen.candidates
-    kept, rules = Kept(store.default_path(), request.fresh), FetchRules(request.allow_pickle)
+    kept, rules = request.kept, FetchRules(request.allow_pickle)
 
     def measure(
         prepared: Prepared, setting: Setting, on_pass: Callable[[int], None]
@@ -52,8 +59,9 @@ def run(request: Request, console: Console, *, dry_run: bool = False) -> Regress
         how = Measuring(measure, Store.get_regression)
         evaluate_all(candidates, setting, kept, rules, emit, how)
 
-    with Display(console, len(candidates), planned_passes(setting)) as display:
-        outcomes = display.follow(in_background(work))
+    display = Display(console, len(candidates), planned_passes(setting))
+    with display, closing(in_background(work)) as events:
+        outcomes = display.follow(telling(on_outcome, events))
     return _ranking(outcomes, task, setting, request)
 
 
@@ -64,6 +72,7 @@ def prepare(request: Request, console: Console) -> tuple[RegressionTask, Setting
         UsageError: something asked for does not exist or makes no sense.
     """
     conditions = choose_conditions(request, OBJECTIVES)
+    assert isinstance(request.task, str), "only tables have target columns"
     task = load_regression(
         request.task,
         image_size=request.image_size,
@@ -109,7 +118,7 @@ def _ranking(
     targets, mean_error = task.targets, knowing_only_the_mean(task.targets.test)
     columns = zip(targets.columns, targets.mean.tolist(), targets.sd.tolist(), strict=True)
     made = ranking_record(
-        run_record(request.chosen, setting.device),
+        run_record(request.chosen, setting.device, request.command),
         setting,
         ERROR_CLIP,
         (request.objective, OBJECTIVES[request.objective].kind),

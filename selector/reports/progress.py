@@ -1,7 +1,8 @@
-"""What happens during a run, on stderr: a bar for people, a line per candidate for logs."""
+"""What happens during a run, on stderr: bars for people, a line per candidate for logs."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 class Display:
     """Follows the events of a run; use as a context manager.
 
+    On a terminal there is a bar for the candidate that is being measured, with its stage, one for
+    all, and one for what is fetched meanwhile; each with the time that is left.
+
     Args:
         console: on stderr.
         candidates: how many will be measured.
@@ -39,6 +43,7 @@ class Display:
         self._console, self._verb = console, verb
         self._candidates, self._passes_each = candidates, passes_each
         self._done = 0
+        self._measured = ""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -48,10 +53,14 @@ class Display:
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             transient=True,
+            # Where stdout goes elsewhere, what is written to it meanwhile belongs there.
+            redirect_stdout=sys.stdout.isatty(),
             disable=not console.is_terminal,
         )
         self._fetch = self._progress.add_task("fetching", total=0, visible=False, amount="")
-        self._bar = self._progress.add_task("", total=candidates * passes_each, amount="")
+        self._one = self._progress.add_task("", total=passes_each, visible=False, amount="")
+        total = candidates * passes_each
+        self._bar = self._progress.add_task("all", total=total, visible=candidates > 1, amount="")
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -73,19 +82,19 @@ class Display:
     def follow(self, events: Iterable[Event]) -> list[Outcome]:
         """Show every event, and return the outcomes."""
         from selector.fetching import Fetched, FetchStarted
-        from selector.scheduling import Finished, Looked, Passed, Started
+        from selector.scheduling import Entered, Finished, Looked, Passed, Started
 
         outcomes: list[Outcome] = []
         for event in events:
             match event:
                 case Started(name):
-                    self._progress.update(
-                        self._bar,
-                        description=printable(f"{self._done + 1}/{self._candidates} {name}"),
-                    )
+                    self._start(name)
+                case Entered(stage):
+                    self._progress.update(self._one, description=f"{self._measured}: {stage}")
                 case Passed(images):
-                    self._progress.advance(self._bar, images)
-                    self._count(self._bar, 1, "images forward")
+                    for bar in (self._one, self._bar):
+                        self._progress.advance(bar, images)
+                        self._count(bar, 1, "images forward")
                 case FetchStarted(count):
                     total = (self._progress.tasks[self._fetch].total or 0) + count
                     self._progress.update(self._fetch, total=total, visible=True)
@@ -99,6 +108,16 @@ class Display:
                     outcomes.append(outcome)
                     self._finish(outcome, reused)
         return outcomes
+
+    def _start(self, name: str) -> None:
+        self._measured = printable(f"{self._done + 1}/{self._candidates} {name}")
+        self._progress.reset(
+            self._one,
+            total=self._passes_each,
+            description=self._measured,
+            visible=True,
+            amount="",
+        )
 
     def _count(self, bar: TaskID, unit: float, name: str) -> None:
         task = self._progress.tasks[bar]

@@ -15,6 +15,7 @@ from selector.rows import ranges
 from selector.tasks.builtin import BUILTIN_PREFIX, list_builtin
 from selector.tasks.decoding import Split, decode
 from selector.tasks.folders import list_folder
+from selector.tasks.given import GivenTask
 from selector.tasks.hub_datasets import HUB_PREFIX, list_hub
 from selector.tasks.listing import Listing, draw, with_validation
 from selector.tasks.manifests import READERS, list_manifest
@@ -30,7 +31,7 @@ class Task:
 
     Attributes:
         name: of the folder, the file, the dataset or the built-in.
-        source: what ``--task`` said.
+        source: what ``--task`` said, or what a caller in Python gave.
         classes: class names; a label is an index into them.
         train: images the heads are fitted on.
         validation: images that hyperparameters are chosen on; never used to fit.
@@ -59,7 +60,12 @@ class Task:
 
 
 def load_task(
-    spec: str, *, image_size: int, sizes: Sizes, seed: int, options: TaskOptions = NO_OPTIONS
+    spec: str | GivenTask,
+    *,
+    image_size: int,
+    sizes: Sizes,
+    seed: int,
+    options: TaskOptions = NO_OPTIONS,
 ) -> Task:
     """Read a task and decode the images that will be used, each exactly once.
 
@@ -67,7 +73,7 @@ def load_task(
         spec: a folder (``train/CLASS/*`` and ``test/CLASS/*``, with an optional ``val/``; or
             ``CLASS/*`` to be split here; or parquet files; or what ``save_to_disk`` wrote), a
             .parquet file, a .csv, .tsv or .jsonl manifest, ``hf:owner/name[@revision][:config]``,
-            or ``builtin:digits``.
+            or ``builtin:digits``. Or images that a caller in Python has.
         image_size: S, at least 8.
         sizes: how many images to draw of each part.
         seed: of the draw and of the split.
@@ -79,7 +85,11 @@ def load_task(
             or an option does not apply to it.
         HubUnavailable: it is on the Hub, and the Hub or the network is down.
     """
-    listing = list_task(spec, image_size=image_size, seed=seed, options=options)
+    if isinstance(spec, GivenTask):
+        _check_size(image_size)
+        listing = spec.listing(seed)
+    else:
+        listing = list_task(spec, image_size=image_size, seed=seed, options=options)
     listing = with_validation(listing, sizes, seed)
     unreadable: list[str] = []
     train, validation, test = (
@@ -92,7 +102,7 @@ def load_task(
     )
     return Task(
         name=listing.name,
-        source=spec,
+        source=spec if isinstance(spec, str) else spec.source,
         classes=listing.classes,
         train=train,
         validation=validation,
@@ -106,11 +116,15 @@ def load_task(
 
 def list_task(spec: str, *, image_size: int, seed: int, options: TaskOptions) -> Listing:
     """What there is, before any image is decoded; see :func:`load_task`."""
-    if image_size < 8:
-        raise UsageError(f"--image-size must be at least 8, found {image_size}.")
+    _check_size(image_size)
     if not spec.strip():
         raise UsageError("--task must name a folder, a table or hf:owner/name, found nothing.")
     return SOURCES[_form(spec)](spec, options, seed)
+
+
+def _check_size(image_size: int) -> None:
+    if image_size < 8:
+        raise UsageError(f"--image-size must be at least 8, found {image_size}.")
 
 
 def fingerprint(names: Sequence[str], splits: Sequence[Split]) -> str:

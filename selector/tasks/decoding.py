@@ -14,10 +14,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from selector.errors import UsageError, printable
+from selector.errors import UsageError, first_line, printable
 from selector.rows import Rows, ranges
 from selector.spool import collect
-from selector.tasks.listing import Encoded, Example
+from selector.tasks.listing import Example, Picture, Source
 
 # More unreadable files than this share of what was asked for is a broken data set, not an accident.
 UNREADABLE_LIMIT = 0.05
@@ -112,9 +112,11 @@ def _decoded(examples: list[Example], size: int, readable: Tensor) -> Iterator[T
                 yield torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2).contiguous()
 
 
-def _read(source: Path | np.ndarray | Encoded, size: int) -> np.ndarray | None:
+def _read(source: Source, size: int) -> np.ndarray | None:
     if isinstance(source, np.ndarray):
         return canonical_image(Image.fromarray(source), size)
+    if isinstance(source, Picture):
+        return _given(source, size)
     # A pipe or a device would be read for ever.
     if isinstance(source, Path) and not source.is_file():
         return None
@@ -123,6 +125,19 @@ def _read(source: Path | np.ndarray | Encoded, size: int) -> np.ndarray | None:
             return canonical_image(image, size)
     except Exception:  # noqa: BLE001 - Pillow's decoders raise nearly anything on damaged files
         return None
+
+
+def _given(picture: Picture, size: int) -> np.ndarray:
+    """An image of the caller's, whose failure is a mistake to be told and no damaged file."""
+    try:
+        return canonical_image(picture.image(), size)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{printable(picture.name)} cannot be read: {type(error).__name__}:"
+            f" {first_line(error)}."
+        ) from error
 
 
 def _eight_bits(values: np.ndarray, mode: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selector.errors import UsageError, printable
-from selector.tasks.listing import HELD_OUT, Encoded, Example, Listing, divide
+from selector.tasks.listing import HELD_OUT, Encoded, Example, Listing, Picture, divide
 from selector.tasks.splits import listed
 
 Label = str | int | None
@@ -24,7 +24,7 @@ class Rows:
     """
 
     name: str
-    sources: Sequence[Encoded]
+    sources: Sequence[Encoded | Picture]
     labels: Sequence[Label]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from selector.errors import UsageError, printable
 from selector.protocol import Sizes
@@ -23,8 +25,27 @@ class Encoded(Protocol):
         ...
 
 
-Example = tuple[Path | np.ndarray | Encoded, int]
-"""A file, an array (h,w) or (h,w,3) uint8 or what can be read, and its label."""
+@dataclass(frozen=True)
+class Picture:
+    """An image that a caller in Python has; ``str`` says which of them.
+
+    Attributes:
+        name: which.
+        image: gives it, when it is decoded and not before.
+    """
+
+    name: str
+    image: Callable[[], Image.Image]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Path | np.ndarray | Encoded | Picture
+"""A file, an array (h,w) or (h,w,3) uint8, what can be read, or what a caller has."""
+
+Example = tuple[Source, int]
+"""An image, and its label."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""Work in a thread of its own, and what it tells."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+class Abandoned(BaseException):
+    """Nobody waits for the work any more; no failure of a candidate, nor of anything else."""
+
+
+def in_background(work: Callable[[Callable[[_T], None]], None]) -> Generator[_T]:
+    """Run ``work(emit)`` in a thread of its own and yield what it emits.
+
+    The main thread then only waits, so Ctrl-C takes effect at once and not after the native call
+    that happens to be running. When this is closed before its end, the work ends with what it
+    emits next.
+    """
+    items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+    left = threading.Event()
+
+    def emit(item: _T) -> None:
+        if left.is_set():
+            raise Abandoned
+        items.put((True, item))
+
+    def run() -> None:
+        try:
+            work(emit)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            items.put((False, error))
+        else:
+            items.put((False, None))
+
+    threading.Thread(target=run, name="measure", daemon=True).start()
+    try:
+        while True:
+            more, item = items.get()
+            if more:
+                yield item
+            elif item is None:
+                return
+            else:
+                raise item
+    finally:
+        left.set()

@@ -1,0 +1,177 @@
+"""What a ranking is made of, for use alone: how far features can be pushed, what a head withstands.
+
+Both numbers rest on an attack: a displacement that was attained is a lower estimate of the largest
+one, and what a head withstood an upper estimate of what it can withstand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from selector.attacks import ATTACKS
+from selector.batches import BatchSize, Images, extract
+from selector.devices import full_precision
+from selector.errors import UsageError
+from selector.heads import LinearHead
+from selector.modules import Module, frozen, load_module
+from selector.search import Budget, search
+from selector.sensitivity import Aim, Pool, displacement_aim, loss_aim
+from selector.threat import ThreatModel
+
+Features = Callable[[Tensor], Tensor]
+"""Images (b,3,h,w) in [0,1] -> features (b,d), differentiable."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to attack: ``restarts`` x ``steps`` gradients of each image.
+
+    Attributes:
+        attack: annealed, apgd or pgd.
+        restarts: random starts per image.
+        steps: gradient steps per start.
+        seed: of the random starts.
+        batch_size: images at a time; halved where memory does not suffice.
+    """
+
+    attack: str = "annealed"
+    restarts: int = 5
+    steps: int = 20
+    seed: int = 0
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if self.attack not in ATTACKS:
+            raise UsageError(f"attack must be one of {', '.join(ATTACKS)}, found {self.attack!r}.")
+        for name in ("restarts", "steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, found {getattr(self, name)}.")
+
+    @property
+    def budget(self) -> Budget:
+        """The same for a search."""
+        return Budget(ATTACKS[self.attack], self.restarts, self.steps, self.seed)
+
+
+USUAL = Effort()
+
+
+def measure_sensitivity(
+    backbone: Module | Features,
+    images: Tensor,
+    threat: ThreatModel,
+    effort: Effort = USUAL,
+    *,
+    projection: Tensor | None = None,
+) -> Tensor:
+    """How far an attack pushed the features of each image: ||A(g(x') - g(x))||_2.
+
+    Args:
+        backbone: g, of images in [0,1]; a ``torch.nn.Module`` is used through a frozen copy in
+            evaluation mode, a :class:`Module` with its preprocessing.
+        images: (n,3,h,w), float in [0,1], on the device that computes.
+        threat: where x' may lie.
+        effort: how hard to attack.
+        projection: A (r,d) with orthonormal rows; None: the identity.
+
+    Returns:
+        (n,) float64, a lower estimate of the supremum.
+
+    A linear map, where the answer is known: its largest singular value times eps.
+
+    >>> flat = nn.Linear(12, 2, bias=False)
+    >>> flat.weight.data = torch.eye(2, 12) * torch.tensor([[2.0], [1.0]])
+    >>> grey = torch.full((2, 3, 2, 2), 0.5)
+    >>> attained = measure_sensitivity(
+    ...     nn.Sequential(nn.Flatten(), flat), grey, ThreatModel("l2", 0.1)
+    ... )
+    >>> attained.round(decimals=4)
+    tensor([0.2000, 0.2000], dtype=torch.float64)
+
+    Raises:
+        UsageError: an argument is not what it must be.
+        CandidateError: the module cannot be copied, or has a weight that is not finite.
+        FloatingPointError: features are not finite somewhere.
+    """
+    given = _images(backbone, images, effort)
+    with full_precision():
+        clean = extract(given)
+        pool = _attacked(given, clean, displacement_aim(clean, projection), threat, effort)
+    return pool.displacement(projection)
+
+
+def attack_head(
+    backbone: Module | Features,
+    head: LinearHead,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    effort: Effort = USUAL,
+) -> Tensor:
+    """Which images a linear head still gets right after attacks on its loss.
+
+    Args:
+        backbone: as of :func:`measure_sensitivity`.
+        head: on its features.
+        images: (n,3,h,w), float in [0,1], on the device that computes.
+        labels: (n,) int64.
+        threat: where perturbed images may lie.
+        effort: how hard to attack.
+
+    Returns:
+        (n,) bool; its mean is an attacked accuracy, an upper estimate of robust accuracy.
+
+    >>> brightness = LinearHead(torch.tensor([[0.0], [1.0]]).double(), torch.tensor([0.5, 0.0]))
+    >>> grey = torch.tensor([0.58, 0.9]).view(2, 1, 1, 1).expand(2, 3, 2, 2)
+    >>> mean = lambda x: x.mean(dim=(1, 2, 3))[:, None]
+    >>> attack_head(mean, brightness, grey, torch.tensor([1, 1]), ThreatModel("linf", 0.1)).tolist()
+    [False, True]
+
+    Raises:
+        UsageError: an argument is not what it must be.
+        CandidateError: the module cannot be copied, or has a weight that is not finite.
+        FloatingPointError: features are not finite somewhere.
+    """
+    if labels.shape != images.shape[:1]:
+        raise UsageError(
+            f"labels must be (n,) for {len(images)} images, found {tuple(labels.shape)}."
+        )
+    given, labels = _images(backbone, images, effort), labels.to(images.device)
+    with full_precision():
+        pool = _attacked(given, extract(given), loss_aim(head, labels), threat, effort)
+        return pool.scores(head).always_correct(labels)
+
+
+@dataclass(frozen=True)
+class _Floats(Images):
+    """Images that are float in [0,1] already."""
+
+    def part(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Indices (b,) and images (b,3,S,S) of some rows."""
+        index = torch.arange(rows.start, rows.stop, device=self.device)
+        return index, self.pixels[rows].to(self.device, torch.float32).contiguous()
+
+
+def _images(backbone: Module | Features, images: Tensor, effort: Effort) -> Images:
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        raise UsageError(f"images must have the shape (n,3,h,w), found {tuple(images.shape)}.")
+    if not images.is_floating_point() or not (images.min() >= 0 and images.max() <= 1):
+        found = f"{images.dtype} from {images.min():.4g} to {images.max():.4g}"
+        raise UsageError(f"images must be float in [0,1], found {found}.")
+    features: Features
+    if isinstance(backbone, Module):
+        height, width = images.shape[2:]
+        features = load_module(backbone, (height, width), images.device)
+    elif isinstance(backbone, nn.Module):
+        features = frozen(backbone).to(images.device)
+    else:
+        features = backbone
+    return _Floats(images.detach(), features, images.device, BatchSize(effort.batch_size))
+
+
+def _attacked(images: Images, clean: Tensor, aim: Aim, threat: ThreatModel, effort: Effort) -> Pool:
+    return Pool(clean, (search(images, aim, threat, effort.budget).features,))

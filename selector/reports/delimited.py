@@ -1,0 +1,35 @@
+"""A ranking as csv: a header, and a row for each candidate."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from selector.errors import printable
+from selector.reports.columns import AnyRanking, Cell, names, rows
+
+# A spreadsheet takes text that begins so for a formula, and runs it; the last four are full-width.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+
+
+def to_csv(ranking: AnyRanking) -> str:
+    """UTF-8 text with a line end after each row; columns as :mod:`selector.reports.columns` says.
+
+    Nothing is an empty cell, true and false are written so. In text control characters become
+    question marks, and what a spreadsheet would take for a formula gets a ' in front.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names(ranking), lineterminator="\n")
+    writer.writeheader()
+    for row in rows(ranking):
+        writer.writerow({name: _written(cell) for name, cell in row.items()})
+    return text.getvalue()
+
+
+def _written(cell: Cell) -> str | int | float | None:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, str):
+        text = printable(cell)
+        return f"'{text}" if text.startswith(_FORMULA) else text
+    return cell

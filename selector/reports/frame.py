@@ -1,0 +1,39 @@
+"""A ranking as a pandas data frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from selector.errors import UsageError
+from selector.reports.columns import AnyRanking, Cell, names, rows
+
+if TYPE_CHECKING:
+    import pandas
+
+# Types that know a missing value, so that numbers of a candidate that has none change nothing.
+_TYPES: dict[type, str] = {bool: "boolean", int: "Int64", float: "float64", str: "string"}
+
+
+def to_frame(ranking: AnyRanking) -> pandas.DataFrame:
+    """A row for each candidate; columns as of ``--format csv``: :mod:`selector.reports.columns`.
+
+    Raises:
+        UsageError: pandas is not there.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise UsageError(
+            "to_frame needs pandas, which cannot be imported here.", hint="pip install pandas"
+        ) from None
+    found = rows(ranking)
+    columns = {name: [row[name] for row in found] for name in names(ranking)}
+    return pandas.DataFrame(
+        {name: pandas.Series(cells, dtype=_type(cells)) for name, cells in columns.items()}
+    )
+
+
+def _type(cells: Sequence[Cell]) -> str:
+    kinds = {type(cell) for cell in cells if cell is not None}
+    return _TYPES[kinds.pop()] if kinds else "string"
