@@ -20,6 +20,7 @@ from selector.cli.exits import end, terminate
 from selector.cli.explain import explain
 from selector.cli.lock import lock
 from selector.cli.rank import rank
+from selector.cli.report import report
 
 __all__ = ["app", "main"]
 
@@ -63,6 +64,7 @@ def _common(
 
 app.command()(rank)
 app.command()(explain)
+app.command()(report)
 app.command()(certify)
 app.command()(lock)
 app.command()(discover)

@@ -1,0 +1,250 @@
+"""The table of the ranking: columns, and a cell of each for each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
+from selector.ranking import tier
+from selector.records import CertifiedCandidate, Estimate, RankedEvaluation, Ranking
+from selector.reports.html.charts.base import colour
+from selector.reports.html.wording import count, percent, span
+
+Kind = Literal["attacked", "estimated", "certified", "clean", ""]
+# Lines in charts at the start: enough to compare, few enough to tell apart.
+_DRAWN = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number or word.
+
+    Attributes:
+        text: as shown.
+        sort: what the column is sorted by; None is last in either direction.
+        note: smaller, beside it.
+        bar: low, value and high on a scale of 0..100, drawn below it.
+    """
+
+    text: str
+    sort: float | str | None
+    note: str = ""
+    bar: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """What stands in a column.
+
+    Attributes:
+        title: short.
+        kind: what its numbers promise; empty where they are none of that.
+        tip: what they are, in a sentence.
+        cell: of a candidate.
+    """
+
+    title: str
+    kind: Kind
+    tip: str
+    cell: Callable[[RankedEvaluation], Cell]
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it is set to the right."""
+        return self.title not in ("licence",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A candidate's line.
+
+    Attributes:
+        index: place in the ranking from 0, by which charts know it.
+        name: as the registry calls it.
+        place: its rank.
+        group: candidates of a group cannot be told apart from its first.
+        starts_group: the candidate above it is of another group.
+        says_nothing: measured unsoundly, or no better than a constant answer.
+        drawn: its lines are shown at the start.
+        colour: of its lines.
+        text: what the filter searches, in lower case.
+        cells: one for each column.
+    """
+
+    index: int
+    name: str
+    place: int
+    group: int
+    starts_group: bool
+    says_nothing: str
+    drawn: bool
+    colour: str
+    text: str
+    cells: tuple[Cell, ...]
+
+
+def columns(ranking: Ranking) -> tuple[Column, ...]:
+    """What the table tells of each candidate, beside rank, group and name."""
+    found = [
+        Column(
+            "attacked %",
+            "attacked",
+            f"Share of test images still right after every attack on the {ranking.protocol.head}"
+            " head, class pairs included; an upper estimate.",
+            lambda e: _share(e.head.attacked_accuracy, bar=True),
+        ),
+        Column(
+            "robust %",
+            "estimated",
+            "Share of test images whose decision should hold (Theorem 2 on A∘g), fed with the"
+            " displacement that attacks attained: an estimate, not a certificate.",
+            _robust,
+        ),
+        Column(
+            "clean %",
+            "clean",
+            "Share of test images that the head names correctly, nothing attacked.",
+            lambda e: _share(e.head.clean_accuracy),
+        ),
+        Column(
+            "loss bound",
+            "estimated",
+            "Worst-case loss of the bound-optimal head on A∘g, in nats; vacuous: on validation"
+            " images no better than knowing only class frequencies.",
+            _bound,
+        ),
+    ]
+    if ranking.objective != DEFAULT_OBJECTIVE:
+        by = OBJECTIVES[ranking.objective]
+        found.insert(0, Column(ranking.objective, by.kind, f"Ranked by: {by.what}.", _score))
+    if ranking.certified:
+        found.append(_certified(ranking))
+    return (*found, *_PLAIN, _ranks(len(ranking.ranking)), *_ABOUT)
+
+
+def rows(ranking: Ranking, shown: tuple[Column, ...]) -> tuple[Row, ...]:
+    """The lines of the table, best first."""
+    groups = [e.group for e in ranking.ranking]
+    cleanest = ranking.choice.by_clean_accuracy if ranking.choice else ""
+    return tuple(
+        Row(
+            index=index,
+            name=e.name,
+            place=e.rank,
+            group=e.group,
+            starts_group=index > 0 and groups[index - 1] != e.group,
+            says_nothing=_says_nothing(ranking, e),
+            drawn=index < _DRAWN or e.name == cleanest,
+            colour=colour(index),
+            text=_searched(e),
+            cells=tuple(column.cell(e) for column in shown),
+        )
+        for index, e in enumerate(ranking.ranking)
+    )
+
+
+def _says_nothing(ranking: Ranking, e: RankedEvaluation) -> str:
+    if tier(e):
+        return "masked gradients: attacks were blind, its numbers flatter"
+    if e.head.attacked_accuracy.low <= ranking.task.constant_accuracy:
+        return "may withstand no more than a constant answer"
+    return ""
+
+
+def _searched(e: RankedEvaluation) -> str:
+    trained = e.provenance.pretraining
+    words = [e.name, e.model, e.provenance.architecture, e.provenance.license or ""]
+    words += [*e.provenance.tags, trained.objective if trained else ""]
+    return " ".join(words).lower()
+
+
+def _share(share: Estimate, *, bar: bool = False) -> Cell:
+    drawn = (100 * share.low, 100 * share.value, 100 * share.high) if bar else None
+    return Cell(percent(share.value), share.value, span(share), drawn)
+
+
+def _robust(e: RankedEvaluation) -> Cell:
+    share = e.head.on_task.estimated_robust_accuracy
+    return Cell("masked", None) if tier(e) else _share(share)
+
+
+def _bound(e: RankedEvaluation) -> Cell:
+    loss = e.bound_optimal.on_task.estimated_worst_case_loss
+    if e.vacuous:
+        return Cell("vacuous", loss.value)
+    return Cell(f"{loss.value:.2f}", loss.value, f"{loss.low:.2f}–{loss.high:.2f}")
+
+
+def _score(e: RankedEvaluation) -> Cell:
+    return Cell("–", None) if e.score is None else Cell(f"{e.score:.4g}", e.score)
+
+
+def _certified(ranking: Ranking) -> Column:
+    """At the first radius that was asked for."""
+    proven = {
+        one.model: one.certified_accuracy[0]
+        for one in ranking.certified or ()
+        if isinstance(one, CertifiedCandidate)
+    }
+    radius = next((f" l2 {one.radius:g}" for one in proven.values()), "")
+
+    def cell(e: RankedEvaluation) -> Cell:
+        return _share(proven[e.model]) if e.model in proven else Cell("–", None)
+
+    return Column(
+        f"certified %{radius}",
+        "certified",
+        "Share of test images that the smoothed head gets right, with proof, image by image, that"
+        " no change of this size alters its answer. A dash: not certified in this run.",
+        cell,
+    )
+
+
+def _ranks(candidates: int) -> Column:
+    def cell(e: RankedEvaluation) -> Cell:
+        low, high = e.rank_interval
+        scale = 100 / candidates
+        bar = (scale * (low - 1), scale * (e.rank - 0.5), scale * high)
+        return Cell(str(low) if low == high else f"{low}–{high}", low + high / 1e6, "", bar)
+
+    return Column("ranks", "", "95 % of its ranks over resampled test images.", cell)
+
+
+_PLAIN = (
+    Column(
+        "probe clean %",
+        "clean",
+        "Share of test images that the ordinary linear probe names correctly.",
+        lambda e: _share(e.probe.clean_accuracy),
+    ),
+    Column(
+        "probe attacked %",
+        "attacked",
+        "Share of test images on which the ordinary linear probe is still right after every"
+        " attack; an upper estimate.",
+        lambda e: _share(e.probe.attacked_accuracy),
+    ),
+)
+_ABOUT = (
+    Column(
+        "moved %",
+        "estimated",
+        "Mean displacement that attacks attained on A∘g, of the mean distance between the features"
+        " of two images: a lower estimate.",
+        lambda e: Cell(percent(e.task_sensitivity.relative), e.task_sensitivity.relative),
+    ),
+    Column(
+        "parameters",
+        "",
+        "Of the backbone, its classifier included.",
+        lambda e: Cell(count(e.provenance.parameters), e.provenance.parameters),
+    ),
+    Column(
+        "licence",
+        "",
+        "As its authors state it.",
+        lambda e: Cell(e.provenance.license or "not stated", e.provenance.license),
+    ),
+)
