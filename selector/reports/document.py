@@ -42,12 +42,26 @@ def read_ranking(path: Path) -> Ranking:
     try:
         return Ranking.model_validate_json(text)
     except ValidationError as error:
+        if _is_regression(text):
+            raise UsageError(
+                f"{path} ranks by errors of a regression (--target-column), of which only rank"
+                " itself can tell so far; a ranking of a classification is required.",
+                hint="Its table is printed by selector rank, its numbers are in the JSON.",
+            ) from error
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "document"
         raise UsageError(
             f"{path} is not a ranking of this version of selector: {place}: {first['msg']}.",
             hint="Write it again with: selector rank ... -o FILE",
         ) from error
+
+
+def _is_regression(text: str) -> bool:
+    try:
+        RegressionRanking.model_validate_json(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def json_schema(document: type[BaseModel] = Ranking) -> str:

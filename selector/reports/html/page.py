@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -90,7 +91,7 @@ def _sections(ranking: Ranking) -> dict[str, tuple[Chart, ...]]:
 
 
 def _environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("selector.reports.html", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -98,11 +99,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["breakable"] = _breakable
+    return made
 
 
 def _shown(value: Any) -> Any:
     """Text of a record without control characters; what is markup stays."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _breakable(text: str) -> Markup:
+    """A name that may be broken after its dots, dashes and slashes."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._/-])", printable(text)))
 
 
 def _asset(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import CertifiedCandidate, Estimate, RankedEvaluation, Ranking
+from selector.reports.explain import as_good_as_constant
 from selector.reports.html.charts.base import colour
 from selector.reports.html.wording import count, percent, span
 
@@ -121,7 +122,7 @@ def columns(ranking: Ranking) -> tuple[Column, ...]:
         found.insert(0, Column(ranking.objective, by.kind, f"Ranked by: {by.what}.", _score))
     if ranking.certified:
         found.append(_certified(ranking))
-    return (*found, *_PLAIN, _ranks(len(ranking.ranking)), *_ABOUT)
+    return (_ranks(len(ranking.ranking)), *found, *_PLAIN, *_ABOUT)
 
 
 def rows(ranking: Ranking, shown: tuple[Column, ...]) -> tuple[Row, ...]:
@@ -148,7 +149,7 @@ def rows(ranking: Ranking, shown: tuple[Column, ...]) -> tuple[Row, ...]:
 def _says_nothing(ranking: Ranking, e: RankedEvaluation) -> str:
     if tier(e):
         return "masked gradients: attacks were blind, its numbers flatter"
-    if e.head.attacked_accuracy.low <= ranking.task.constant_accuracy:
+    if as_good_as_constant(ranking, e):
         return "may withstand no more than a constant answer"
     return ""
 

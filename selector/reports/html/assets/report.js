@@ -15,6 +15,7 @@
     const clear = "rgba(0,0,0,0)";
     const text = colour("--text");
     return {
+      data: { bar: [{ error_x: { color: text } }] },
       layout: {
         paper_bgcolor: clear,
         plot_bgcolor: clear,
@@ -56,7 +57,7 @@
       entry.hidden = !ticked.has(Number(entry.dataset.candidate));
     }
     for (const [id, figure] of Object.entries(figures)) {
-      if (!document.querySelector(`#figure-${id} .lines`)) continue;
+      if (figure.data.every((trace) => trace.meta === undefined)) continue;
       const visible = figure.data.map((trace) => ticked.has(trace.meta));
       figure.data.forEach((trace, place) => (trace.visible = visible[place]));
       if (redraw) Plotly.restyle(id, { visible });

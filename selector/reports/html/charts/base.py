@@ -36,6 +36,7 @@ Dash = Literal["solid", "dash", "dot", "dashdot"]
 # Rows of a chart that has one for each candidate.
 ROWS = 40
 _ROW_HEIGHT = 46
+LEGEND = {"orientation": "h", "traceorder": "normal", "x": 0, "y": 1, "yanchor": "bottom"}
 _SHORT = 30
 
 
@@ -47,16 +48,14 @@ class Chart:
         id: of its element, unique on the page.
         title: above it.
         caption: below it: what is drawn, and what kind of number it is.
-        figure: the drawing.
-        by_candidate: its traces belong to candidates, by ``meta``, and follow the ticks in the
-            table.
+        figure: the drawing; a trace whose ``meta`` is the place of a candidate in the ranking,
+            from 0, is shown while that candidate is ticked in the table.
     """
 
     id: str
     title: str
     caption: str
     figure: go.Figure
-    by_candidate: bool = False
 
 
 def colour(index: int) -> str:
@@ -141,6 +140,7 @@ def errors(estimates: list[Estimate], scale: float = 1.0) -> dict[str, Any]:
     }
 
 
-def axis_percent(title: str) -> dict[str, Any]:
-    """An axis of shares in percent."""
-    return {"title": {"text": title}, "ticksuffix": " %", "range": [-2, 102], "dtick": 20}
+def axis_percent(title: str, lows: list[float]) -> dict[str, Any]:
+    """An axis of shares in percent, up to 100 and from somewhat below the lowest."""
+    start = max(-2.0, 100 * min(lows) - 4)
+    return {"title": {"text": title}, "ticksuffix": " %", "range": [start, 102]}

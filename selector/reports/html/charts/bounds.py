@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from selector.records import Estimate, RankedEvaluation, Ranking
 from selector.reports.html.charts.base import (
     KINDS,
+    LEGEND,
     ROWS,
     Chart,
     errors,
@@ -21,7 +22,7 @@ def chart(ranking: Ranking) -> Chart:
     """A bar for each candidate."""
     shown = ranking.ranking[:ROWS]
     drawn = row_figure([e.name for e in shown], barmode="stack", showlegend=True, bargap=0.68)
-    drawn.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0})
+    drawn.update_layout(legend=LEGEND)
     drawn.update_xaxes(title={"text": "nats"}, rangemode="tozero")
     totals = [_total(e) for e in shown]
     clean = [e.bound_optimal.clean_loss.value for e in shown]
@@ -30,7 +31,7 @@ def chart(ranking: Ranking) -> Chart:
     hover = [_hover(e, ranking.task.prior_entropy) for e in shown]
     drawn.add_trace(_bars("clean loss, measured", KINDS["clean"], clean, hatched, hover))
     bars = _bars("added by displacement, estimated", KINDS["estimated"], added, hatched, hover)
-    drawn.add_trace(bars.update(error_x=errors(totals) | {"color": KINDS["clean"]}))
+    drawn.add_trace(bars.update(error_x=errors(totals)))
     drawn.add_vline(
         x=ranking.task.prior_entropy,
         line={"color": KINDS["attacked"], "dash": "dash", "width": 1.5},

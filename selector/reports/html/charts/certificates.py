@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from selector.records import CertifiedCandidate, Ranking
 from selector.reports.html.charts.base import (
+    LEGEND,
     Chart,
     axis_percent,
     colour,
@@ -30,9 +31,9 @@ def charts(ranking: Ranking) -> tuple[Chart, ...]:
         return ()
     places = {e.model: index for index, e in enumerate(ranking.ranking)}
     drawn = figure(400, showlegend=True)
-    drawn.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+    drawn.update_layout(legend=LEGEND)
     drawn.update_xaxes(title={"text": "certified radius, l2"}, rangemode="tozero")
-    drawn.update_yaxes(axis_percent("certified accuracy"))
+    drawn.update_yaxes(axis_percent("certified accuracy", [0.0]))
     for one in proven:
         drawn.add_traces(list(_traces(places.get(one.model, 0), one)))
     smoothing = proven[0].smoothing

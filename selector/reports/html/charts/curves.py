@@ -38,7 +38,7 @@ def _sizes(curves: Sequence[Curve], norm: Norm) -> list[float]:
 
 def _panel(ranking: Ranking, norm: Norm, sizes: list[float]) -> Chart:
     drawn = figure(400)
-    drawn.update_yaxes(axis_percent("accuracy of the head"))
+    drawn.update_yaxes(axis_percent("accuracy of the head", [0.0]))
     drawn.update_xaxes(
         title={"text": f"eps, {norm}"},
         tickvals=sizes,
@@ -60,7 +60,6 @@ def _panel(ranking: Ranking, norm: Norm, sizes: list[float]) -> Chart:
             " that the numbers flatter."
         ),
         figure=drawn,
-        by_candidate=True,
     )
 
 

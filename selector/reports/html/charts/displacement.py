@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from selector.records import PerImage, RankedEvaluation, Ranking, Sensitivity
 from selector.reports.html.charts.base import (
     KINDS,
+    LEGEND,
     ROWS,
     Chart,
     axis_percent,
@@ -27,18 +28,20 @@ from selector.reports.html.wording import percent
 _POINTS = 61
 # Displacement in decision radii, and losses in prior entropies, up to which lines are drawn.
 _FARTHEST = 3.0
+# Of a logarithmic axis, in percent.
+_TICKS = [digit * 10.0**power for power in range(-2, 6) for digit in (1, 2, 5)]
 
 
 def means(ranking: Ranking) -> Chart:
     """Mean displacement on g and on A∘g, a row for each candidate."""
     shown = ranking.ranking[:ROWS]
     drawn = row_figure([e.name for e in shown], showlegend=True)
-    drawn.update_layout(legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0})
-    drawn.update_xaxes(title={"text": "of the mean distance between two images' features"})
+    drawn.update_layout(legend=LEGEND)
+    drawn.update_xaxes(title={"text": "of the distance between features"})
     drawn.update_xaxes(ticksuffix=" %", rangemode="tozero")
     values = [one.relative for e in shown for one in (e.sensitivity, e.task_sensitivity)]
     if min(values) > 0 and max(values) > 10 * min(values):
-        drawn.update_xaxes(type="log", dtick="D2")
+        drawn.update_xaxes(type="log", tickvals=_TICKS)
     drawn.add_trace(_dots("all directions, g", "circle-open", shown, lambda e: e.sensitivity))
     drawn.add_trace(_dots("of this task, A∘g", "circle", shown, lambda e: e.task_sensitivity))
     first = f"The first {ROWS} of the ranking. " if len(ranking.ranking) > ROWS else ""
@@ -115,14 +118,14 @@ def _against_radius(ranking: Ranking) -> Chart:
             " the right, the clean accuracy."
         ),
         figure=drawn,
-        by_candidate=True,
     )
 
 
 def _survived(ranking: Ranking) -> Chart:
-    grid = _grid(1.0)
+    grid = _grid(1.0)[1:]
     drawn = _lines(ranking, grid, lambda one: _at_least(one.attacked_tolerance, grid))
     drawn.update_xaxes(title={"text": "share of the attack survived"}, tickformat=".0%")
+    drawn.update_xaxes(range=[0, 1.02], dtick=0.25)
     return Chart(
         id="survived",
         title="How much of the attacks decisions survive",
@@ -131,7 +134,6 @@ def _survived(ranking: Ranking) -> Chart:
             " that attacks attained, class pair by class pair: attacked, an upper estimate."
         ),
         figure=drawn,
-        by_candidate=True,
     )
 
 
@@ -148,7 +150,6 @@ def _losses(ranking: Ranking, prior: float) -> Chart:
             " bound-optimal head, on A∘g. Dashed: knowing only class frequencies."
         ),
         figure=drawn,
-        by_candidate=True,
     )
 
 
@@ -177,7 +178,7 @@ def _lines(
     ranking: Ranking, grid: list[float], shares: Callable[[PerImage], list[float]]
 ) -> go.Figure:
     drawn = figure(340)
-    drawn.update_yaxes(axis_percent("of test images"))
+    drawn.update_yaxes(axis_percent("of test images", [0.0]))
     for index, e in enumerate(ranking.ranking):
         drawn.add_trace(
             go.Scatter(

@@ -20,8 +20,11 @@ from selector.reports.html.wording import nats, with_span
 def chart(ranking: Ranking) -> Chart:
     """A line of heads for each candidate, and the head it is ranked by."""
     drawn = figure(440)
-    drawn.update_xaxes(axis_percent("clean accuracy"))
-    drawn.update_yaxes(axis_percent("attacked accuracy"))
+    points = [one for e in ranking.ranking for one in (*e.frontier, e.head)]
+    drawn.update_xaxes(axis_percent("clean accuracy", [one.clean_accuracy.value for one in points]))
+    drawn.update_yaxes(
+        axis_percent("attacked accuracy", [one.attacked_accuracy.value for one in points])
+    )
     for index, e in enumerate(ranking.ranking):
         drawn.add_trace(_heads(index, e))
         drawn.add_trace(_ranked(index, e))
@@ -35,7 +38,6 @@ def chart(ranking: Ranking) -> Chart:
             " attacks on other heads found, so it flatters more than the star's. --head picks one."
         ),
         figure=drawn,
-        by_candidate=True,
     )
 
 

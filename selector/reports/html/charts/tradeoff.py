@@ -12,6 +12,7 @@ from selector.reports.explain import as_good_as_constant
 from selector.reports.html.charts.base import (
     ACCENT,
     KINDS,
+    LEGEND,
     Chart,
     axis_percent,
     errors,
@@ -22,13 +23,21 @@ from selector.reports.html.charts.base import (
 )
 from selector.reports.html.wording import with_span
 
+# Outside of every figure, in percent.
+_BEYOND = -10.0
+
 
 def chart(ranking: Ranking) -> Chart:
     """A point for each candidate."""
     drawn = figure(480, showlegend=True)
-    drawn.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
-    drawn.update_xaxes(axis_percent("clean accuracy of the head"))
-    drawn.update_yaxes(axis_percent("attacked accuracy of the head"))
+    drawn.update_layout(legend=LEGEND)
+    heads = [e.head for e in ranking.ranking]
+    drawn.update_xaxes(
+        axis_percent("clean accuracy of the head", [h.clean_accuracy.low for h in heads])
+    )
+    drawn.update_yaxes(
+        axis_percent("attacked accuracy of the head", [h.attacked_accuracy.low for h in heads])
+    )
     _constant(drawn, 100 * ranking.task.constant_accuracy)
     front = pareto_front(ranking.ranking)
     drawn.add_trace(_front(front))
@@ -121,12 +130,15 @@ def _hover(e: RankedEvaluation, *, on_front: bool) -> str:
 
 
 def _front(front: list[RankedEvaluation]) -> go.Scatter:
+    """Stairs around all that somebody on the front beats, up to the edges of the figure."""
+    clean = [100 * e.head.clean_accuracy.value for e in front]
+    attacked = [100 * e.head.attacked_accuracy.value for e in front]
     return go.Scatter(
         name="Pareto front",
         mode="lines",
-        x=[100 * e.head.clean_accuracy.value for e in front],
-        y=[100 * e.head.attacked_accuracy.value for e in front],
-        line={"color": KINDS["certified"], "width": 2, "shape": "vh"},
+        x=[_BEYOND, *clean, *clean[-1:]],
+        y=[*attacked[:1], *attacked, _BEYOND],
+        line={"color": KINDS["certified"], "width": 1.6, "shape": "vh"},
         hoverinfo="skip",
     )
 
@@ -136,7 +148,7 @@ def _constant(drawn: go.Figure, share: float) -> None:
         y=share,
         line={"color": KINDS["clean"], "dash": "dot", "width": 1.2},
         annotation_text="a constant answer",
-        annotation_position="top left",
+        annotation_position="top right",
     )
 
 
