@@ -10,7 +10,7 @@ from selector.reports.explain import explain
 from selector.reports.html.wording import count, nats, percent, with_span
 
 # The page has to stay small; the table has every candidate in any case.
-DETAILED = 100
+DETAILED = 60
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -28,7 +28,7 @@ from selector.reports.html.charts import (
 )
 from selector.reports.html.charts.base import KINDS, Chart
 from selector.reports.html.run import command_line, facts
-from selector.reports.html.standings import columns, rows
+from selector.reports.html.standings import LISTED, columns, rows
 from selector.reports.html.verdict import verdict
 
 # What a closed script may load and run: itself. Plotly sets style attributes, and draws to images
@@ -69,6 +69,7 @@ def render(ranking: Ranking) -> str:
             warned=[(e.name, flag) for e in ranking.ranking for flag in e.warnings],
             details=details(ranking),
             detailed=DETAILED,
+            listed=LISTED,
             facts=facts(ranking),
             command=command_line(ranking.command),
         )
@@ -110,7 +111,7 @@ def _shown(value: Any) -> Any:
 
 def _breakable(text: str) -> Markup:
     """A name that may be broken after its dots, dashes and slashes."""
-    return Markup("<wbr>").join(re.split(r"(?<=[._/-])", printable(text)))
+    return Markup("<wbr>").join(re.split(r"(?<=[./-])", printable(text)))
 
 
 def _asset(name: str) -> str:

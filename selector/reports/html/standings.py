@@ -10,12 +10,14 @@ from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import CertifiedCandidate, Estimate, RankedEvaluation, Ranking
 from selector.reports.explain import as_good_as_constant
-from selector.reports.html.charts.base import colour
+from selector.reports.html.charts.base import colour, lined
 from selector.reports.html.wording import count, percent, span
 
 Kind = Literal["attacked", "estimated", "certified", "clean", ""]
 # Lines in charts at the start: enough to compare, few enough to tell apart.
 _DRAWN = 5
+# Rows of the table: the page has to stay small, and the ranking's JSON has all.
+LISTED = 200
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,6 @@ class Column:
     tip: str
     cell: Callable[[RankedEvaluation], Cell]
 
-    @property
-    def numeric(self) -> bool:
-        """Whether it is set to the right."""
-        return self.title not in ("licence",)
-
 
 @dataclass(frozen=True)
 class Row:
@@ -68,7 +65,8 @@ class Row:
         group: candidates of a group cannot be told apart from its first.
         starts_group: the candidate above it is of another group.
         says_nothing: measured unsoundly, or no better than a constant answer.
-        drawn: its lines are shown at the start.
+        lined: charts have lines of it.
+        drawn: they are shown at the start.
         colour: of its lines.
         text: what the filter searches, in lower case.
         cells: one for each column.
@@ -80,6 +78,7 @@ class Row:
     group: int
     starts_group: bool
     says_nothing: str
+    lined: bool
     drawn: bool
     colour: str
     text: str
@@ -87,24 +86,24 @@ class Row:
 
 
 def columns(ranking: Ranking) -> tuple[Column, ...]:
-    """What the table tells of each candidate, beside rank, group and name."""
+    """What the table tells of each candidate, beside its place and name."""
     found = [
         Column(
-            "attacked %",
+            "attacked\u00a0%",
             "attacked",
             f"Share of test images still right after every attack on the {ranking.protocol.head}"
             " head, class pairs included; an upper estimate.",
             lambda e: _share(e.head.attacked_accuracy, bar=True),
         ),
         Column(
-            "robust %",
+            "robust\u00a0%",
             "estimated",
             "Share of test images whose decision should hold (Theorem 2 on A∘g), fed with the"
             " displacement that attacks attained: an estimate, not a certificate.",
             _robust,
         ),
         Column(
-            "clean %",
+            "clean\u00a0%",
             "clean",
             "Share of test images that the head names correctly, nothing attacked.",
             lambda e: _share(e.head.clean_accuracy),
@@ -117,17 +116,19 @@ def columns(ranking: Ranking) -> tuple[Column, ...]:
             _bound,
         ),
     ]
+    found[1:1] = [_ranks(len(ranking.ranking)), _GROUP]
     if ranking.objective != DEFAULT_OBJECTIVE:
         by = OBJECTIVES[ranking.objective]
         found.insert(0, Column(ranking.objective, by.kind, f"Ranked by: {by.what}.", _score))
     if ranking.certified:
         found.append(_certified(ranking))
-    return (_ranks(len(ranking.ranking)), *found, *_PLAIN, *_ABOUT)
+    return (*found, *_PROBE, *_ABOUT)
 
 
 def rows(ranking: Ranking, shown: tuple[Column, ...]) -> tuple[Row, ...]:
     """The lines of the table, best first."""
     groups = [e.group for e in ranking.ranking]
+    with_lines = {index for index, _ in lined(ranking)}
     cleanest = ranking.choice.by_clean_accuracy if ranking.choice else ""
     return tuple(
         Row(
@@ -137,12 +138,13 @@ def rows(ranking: Ranking, shown: tuple[Column, ...]) -> tuple[Row, ...]:
             group=e.group,
             starts_group=index > 0 and groups[index - 1] != e.group,
             says_nothing=_says_nothing(ranking, e),
+            lined=index in with_lines,
             drawn=index < _DRAWN or e.name == cleanest,
             colour=colour(index),
             text=_searched(e),
             cells=tuple(column.cell(e) for column in shown),
         )
-        for index, e in enumerate(ranking.ranking)
+        for index, e in enumerate(ranking.ranking[:LISTED])
     )
 
 
@@ -195,7 +197,7 @@ def _certified(ranking: Ranking) -> Column:
         return _share(proven[e.model]) if e.model in proven else Cell("–", None)
 
     return Column(
-        f"certified %{radius}",
+        f"certified\u00a0%{radius}",
         "certified",
         "Share of test images that the smoothed head gets right, with proof, image by image, that"
         " no change of this size alters its answer. A dash: not certified in this run.",
@@ -213,15 +215,22 @@ def _ranks(candidates: int) -> Column:
     return Column("ranks", "", "95 % of its ranks over resampled test images.", cell)
 
 
-_PLAIN = (
+_GROUP = Column(
+    "group",
+    "",
+    "Candidates of a group cannot be told apart from its first on these test images, at the 5 %"
+    " level.",
+    lambda e: Cell(str(e.group), e.group),
+)
+_PROBE = (
     Column(
-        "probe clean %",
+        "probe clean\u00a0%",
         "clean",
         "Share of test images that the ordinary linear probe names correctly.",
         lambda e: _share(e.probe.clean_accuracy),
     ),
     Column(
-        "probe attacked %",
+        "probe attacked\u00a0%",
         "attacked",
         "Share of test images on which the ordinary linear probe is still right after every"
         " attack; an upper estimate.",
@@ -230,7 +239,7 @@ _PLAIN = (
 )
 _ABOUT = (
     Column(
-        "moved %",
+        "moved\u00a0%",
         "estimated",
         "Mean displacement that attacks attained on A∘g, of the mean distance between the features"
         " of two images: a lower estimate.",

@@ -50,7 +50,7 @@
   function show(redraw) {
     const ticked = new Set(
       all("tbody tr", standings)
-        .filter((row) => row.querySelector("input").checked)
+        .filter((row) => row.querySelector("input")?.checked)
         .map((row) => Number(row.dataset.candidate)),
     );
     for (const entry of all(".lines li")) {

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from selector.errors import printable
-from selector.records import Estimate
+from selector.records import Estimate, RankedEvaluation, Ranking
 
 # Each is told from white and from near-black alike, so that charts need no second set of them.
 COLOURS = (
@@ -33,8 +33,10 @@ KINDS = {
 ACCENT = "#3b82f6"
 _DASHES = ("solid", "dash", "dot", "dashdot")
 Dash = Literal["solid", "dash", "dot", "dashdot"]
-# Rows of a chart that has one for each candidate.
+# Rows of a chart that has one for each candidate, and candidates that have lines.
 ROWS = 40
+# On hovering over a point of a trace that belongs to a candidate; Plotly fills in both.
+HOVER = "<b>%{fullData.name}</b><br>%{hovertext}<extra></extra>"
 _ROW_HEIGHT = 46
 LEGEND = {"orientation": "h", "traceorder": "normal", "x": 0, "y": 1, "yanchor": "bottom"}
 _SHORT = 30
@@ -71,12 +73,13 @@ def dash(index: int) -> str:
 def literal(text: str) -> str:
     """``text`` as Plotly has to be given it to show just that.
 
-    Plotly reads a part of HTML, entities included, in labels and in what it shows on hovering.
+    Plotly reads a part of HTML, entities included, in labels and in what it shows on hovering, and
+    takes what stands between dollars for a formula.
 
     >>> literal("<b>a&amp;b</b>")
     '&lt;b&gt;a&amp;amp;b&lt;/b&gt;'
     """
-    return html.escape(printable(text), quote=False)
+    return html.escape(printable(text), quote=False).replace("$", "&#36;")
 
 
 def short(name: str) -> str:
@@ -87,6 +90,16 @@ def short(name: str) -> str:
     """
     half = _SHORT // 2
     return literal(name if len(name) <= _SHORT + 2 else f"{name[:half]}…{name[-half - 1 :]}")
+
+
+def lined(ranking: Ranking) -> list[tuple[int, RankedEvaluation]]:
+    """Candidates that have lines, with their places from 0: the first, and the cleanest.
+
+    There is an end to what a page can hold; more lines could not be told apart in any case.
+    """
+    cleanest = ranking.choice.by_clean_accuracy if ranking.choice else ""
+    numbered = enumerate(ranking.ranking)
+    return [(index, e) for index, e in numbered if index < ROWS or e.name == cleanest]
 
 
 def lines(*parts: str) -> str:

@@ -9,11 +9,13 @@ import plotly.graph_objects as go
 from selector.norms import NORMS, Norm, format_threat
 from selector.records import Curve, CurvePoint, Ranking
 from selector.reports.html.charts.base import (
+    HOVER,
     Chart,
     axis_percent,
     colour,
     errors,
     figure,
+    lined,
     lines,
     literal,
 )
@@ -45,7 +47,7 @@ def _panel(ranking: Ranking, norm: Norm, sizes: list[float]) -> Chart:
         ticktext=[format_threat(norm, eps).removeprefix(f"{norm} ") for eps in sizes],
         rangemode="tozero",
     )
-    places = {e.model: index for index, e in enumerate(ranking.ranking)}
+    places = {e.model: index for index, e in lined(ranking)}
     for curve in ranking.curves or ():
         points = [one for one in curve.points if one.threat.norm == norm]
         if points and curve.model in places:
@@ -66,7 +68,7 @@ def _panel(ranking: Ranking, norm: Norm, sizes: list[float]) -> Chart:
 def _traces(index: int, name: str, points: list[CurvePoint]) -> Iterator[go.Scatter]:
     """The estimated accuracy below the attacked one, which is what ranks."""
     eps = [one.threat.eps for one in points]
-    hover = [_hover(name, one) for one in points]
+    hover = [_hover(one) for one in points]
     symbols = ["x" if one.masked else "circle" for one in points]
     for attacked, found in (
         (False, [one.estimated_robust_accuracy for one in points]),
@@ -86,14 +88,14 @@ def _traces(index: int, name: str, points: list[CurvePoint]) -> Iterator[go.Scat
             },
             marker={"color": colour(index), "symbol": symbols, "size": 8 if attacked else 5},
             hovertext=hover,
-            hoverinfo="text",
+            hovertemplate=HOVER,
         )
 
 
-def _hover(name: str, one: CurvePoint) -> str:
+def _hover(one: CurvePoint) -> str:
     low, high = one.rank_interval
     said = [
-        f"<b>{literal(name)}</b> at {format_threat(one.threat.norm, one.threat.eps)}",
+        f"at {format_threat(one.threat.norm, one.threat.eps)}",
         f"rank {one.rank} (95 %: {low}–{high})",
         f"attacked {with_span(one.attacked_accuracy)}",
         f"estimated robust {with_span(one.estimated_robust_accuracy)}",

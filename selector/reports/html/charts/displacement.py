@@ -18,6 +18,7 @@ from selector.reports.html.charts.base import (
     colour,
     dash,
     figure,
+    lined,
     lines,
     literal,
     row_figure,
@@ -37,8 +38,8 @@ def means(ranking: Ranking) -> Chart:
     shown = ranking.ranking[:ROWS]
     drawn = row_figure([e.name for e in shown], showlegend=True)
     drawn.update_layout(legend=LEGEND)
-    drawn.update_xaxes(title={"text": "of the distance between features"})
-    drawn.update_xaxes(ticksuffix=" %", rangemode="tozero")
+    drawn.update_xaxes(title={"text": "% of the distance between features"})
+    drawn.update_xaxes(rangemode="tozero")
     values = [one.relative for e in shown for one in (e.sensitivity, e.task_sensitivity)]
     if min(values) > 0 and max(values) > 10 * min(values):
         drawn.update_xaxes(type="log", tickvals=_TICKS)
@@ -111,7 +112,7 @@ def _against_radius(ranking: Ranking) -> Chart:
     drawn.add_vline(x=1, line={"color": KINDS["clean"], "dash": "dot", "width": 1.2})
     return Chart(
         id="moved",
-        title="Displacement against the decision's distance",
+        title="Displacement, image by image",
         caption=(
             "Share of test images that are right and that attacks move at most so many times as"
             " far as the decision is away, on A∘g. At 1 it is the estimated robust accuracy; far to"
@@ -128,7 +129,7 @@ def _survived(ranking: Ranking) -> Chart:
     drawn.update_xaxes(range=[0, 1.02], dtick=0.25)
     return Chart(
         id="survived",
-        title="How much of the attacks decisions survive",
+        title="Attacks survived, image by image",
         caption=(
             "Share of test images whose decision survives at least this share of the displacement"
             " that attacks attained, class pair by class pair: attacked, an upper estimate."
@@ -144,7 +145,7 @@ def _losses(ranking: Ranking, prior: float) -> Chart:
     drawn.add_vline(x=prior, line={"color": KINDS["attacked"], "dash": "dash", "width": 1.5})
     return Chart(
         id="losses",
-        title="Worst-case losses of images",
+        title="Loss bound, image by image",
         caption=(
             "Share of test images with at most this worst-case loss: estimated, of the"
             " bound-optimal head, on A∘g. Dashed: knowing only class frequencies."
@@ -179,7 +180,7 @@ def _lines(
 ) -> go.Figure:
     drawn = figure(340)
     drawn.update_yaxes(axis_percent("of test images", [0.0]))
-    for index, e in enumerate(ranking.ranking):
+    for index, e in lined(ranking):
         drawn.add_trace(
             go.Scatter(
                 name=literal(e.name),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from selector.records import FrontierPoint, RankedEvaluation, Ranking
+from selector.records import FrontierPoint, HeadReport, RankedEvaluation, Ranking
 from selector.reports.html.charts.base import (
+    HOVER,
     Chart,
     axis_percent,
     colour,
     dash,
     figure,
+    lined,
     lines,
     literal,
 )
@@ -20,12 +22,15 @@ from selector.reports.html.wording import nats, with_span
 def chart(ranking: Ranking) -> Chart:
     """A line of heads for each candidate, and the head it is ranked by."""
     drawn = figure(440)
-    points = [one for e in ranking.ranking for one in (*e.frontier, e.head)]
+    shown = lined(ranking)
+    points: list[FrontierPoint | HeadReport] = []
+    for _, e in shown:
+        points += [*e.frontier, e.head]
     drawn.update_xaxes(axis_percent("clean accuracy", [one.clean_accuracy.value for one in points]))
     drawn.update_yaxes(
         axis_percent("attacked accuracy", [one.attacked_accuracy.value for one in points])
     )
-    for index, e in enumerate(ranking.ranking):
+    for index, e in shown:
         drawn.add_trace(_heads(index, e))
         drawn.add_trace(_ranked(index, e))
     return Chart(
@@ -50,14 +55,14 @@ def _heads(index: int, e: RankedEvaluation) -> go.Scatter:
         y=[100 * one.attacked_accuracy.value for one in e.frontier],
         line={"color": colour(index), "dash": dash(index), "width": 1.5},
         marker={"color": colour(index), "size": [6 + 6 * one.radius_scale for one in e.frontier]},
-        hovertext=[_hover(e.name, one) for one in e.frontier],
-        hoverinfo="text",
+        hovertext=[_hover(one) for one in e.frontier],
+        hovertemplate=HOVER,
     )
 
 
-def _hover(name: str, one: FrontierPoint) -> str:
+def _hover(one: FrontierPoint) -> str:
     return lines(
-        f"<b>{literal(name)}</b>, radius scale {one.radius_scale:g}, l2 {one.l2:g}",
+        f"radius scale {one.radius_scale:g}, l2 {one.l2:g}",
         f"clean {with_span(one.clean_accuracy)}",
         f"attacked {with_span(one.attacked_accuracy)}",
         f"estimated robust {with_span(one.estimated_robust_accuracy)}",
@@ -81,11 +86,10 @@ def _ranked(index: int, e: RankedEvaluation) -> go.Scatter:
         },
         hovertext=[
             lines(
-                f"<b>{literal(e.name)}</b>, ranked by this head: radius scale"
-                f" {head.radius_scale:g}, l2 {head.l2:g}",
+                f"ranked by this head: radius scale {head.radius_scale:g}, l2 {head.l2:g}",
                 f"clean {with_span(head.clean_accuracy)}",
                 f"attacked {with_span(head.attacked_accuracy)}",
             )
         ],
-        hoverinfo="text",
+        hovertemplate=HOVER,
     )

@@ -158,13 +158,13 @@ def _names(drawn: go.Figure, ranking: Ranking) -> None:
     named = [e for e in ranking.ranking if e.rank <= 2 or e.name == cleanest][:3]
     for order, e in enumerate(named):
         clean, attacked = (100 * share for share in _position(e))
-        leftwards = clean > 50
+        leftwards, upwards = clean > 50, order == 0 or attacked < 30
         drawn.add_annotation(
             text=short(e.name),
             x=clean,
             y=attacked,
             ax=-40 if leftwards else 40,
-            ay=(-34, 34, 34)[order],
+            ay=-34 if upwards else 34,
             xanchor="right" if leftwards else "left",
             arrowwidth=1,
             arrowhead=0,
