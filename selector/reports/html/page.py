@@ -101,6 +101,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["breakable"] = _breakable
+    made.filters["together"] = _together
     return made
 
 
@@ -112,6 +113,11 @@ def _shown(value: Any) -> Any:
 def _breakable(text: str) -> Markup:
     """A name that may be broken after its dots, dashes and slashes."""
     return Markup("<wbr>").join(re.split(r"(?<=[./-])", printable(text)))
+
+
+def _together(title: str) -> Markup:
+    """A title that is not broken before its last word, mostly a unit."""
+    return Markup("&nbsp;").join(printable(title).rsplit(" ", 1))
 
 
 def _asset(name: str) -> str:

@@ -89,21 +89,21 @@ def columns(ranking: Ranking) -> tuple[Column, ...]:
     """What the table tells of each candidate, beside its place and name."""
     found = [
         Column(
-            "attacked\u00a0%",
+            "attacked %",
             "attacked",
             f"Share of test images still right after every attack on the {ranking.protocol.head}"
             " head, class pairs included; an upper estimate.",
             lambda e: _share(e.head.attacked_accuracy, bar=True),
         ),
         Column(
-            "robust\u00a0%",
+            "robust %",
             "estimated",
             "Share of test images whose decision should hold (Theorem 2 on A∘g), fed with the"
             " displacement that attacks attained: an estimate, not a certificate.",
             _robust,
         ),
         Column(
-            "clean\u00a0%",
+            "clean %",
             "clean",
             "Share of test images that the head names correctly, nothing attacked.",
             lambda e: _share(e.head.clean_accuracy),
@@ -197,7 +197,7 @@ def _certified(ranking: Ranking) -> Column:
         return _share(proven[e.model]) if e.model in proven else Cell("–", None)
 
     return Column(
-        f"certified\u00a0%{radius}",
+        f"certified %{radius}",
         "certified",
         "Share of test images that the smoothed head gets right, with proof, image by image, that"
         " no change of this size alters its answer. A dash: not certified in this run.",
@@ -224,13 +224,13 @@ _GROUP = Column(
 )
 _PROBE = (
     Column(
-        "probe clean\u00a0%",
+        "probe clean %",
         "clean",
         "Share of test images that the ordinary linear probe names correctly.",
         lambda e: _share(e.probe.clean_accuracy),
     ),
     Column(
-        "probe attacked\u00a0%",
+        "probe attacked %",
         "attacked",
         "Share of test images on which the ordinary linear probe is still right after every"
         " attack; an upper estimate.",
@@ -239,7 +239,7 @@ _PROBE = (
 )
 _ABOUT = (
     Column(
-        "moved\u00a0%",
+        "moved %",
         "estimated",
         "Mean displacement that attacks attained on A∘g, of the mean distance between the features"
         " of two images: a lower estimate.",
