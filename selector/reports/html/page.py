@@ -27,8 +27,9 @@ from selector.reports.html.charts import (
     tradeoff,
 )
 from selector.reports.html.charts.base import KINDS, Chart
+from selector.reports.html.columns import columns
 from selector.reports.html.run import command_line, facts
-from selector.reports.html.standings import LISTED, columns, rows
+from selector.reports.html.standings import LISTED, rows
 from selector.reports.html.verdict import verdict
 
 # What a closed script may load and run: itself. Plotly sets style attributes, and draws to images

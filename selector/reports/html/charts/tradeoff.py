@@ -51,8 +51,8 @@ def chart(ranking: Ranking) -> Chart:
         caption=(
             f"Both of the {ranking.protocol.head} head, on the same"
             f" {ranking.task.test_images} test images, with 95 % intervals over test images."
-            " Attacked accuracy is an upper estimate. The line is the Pareto front: nobody measured"
-            " soundly is better at one without being worse at the other."
+            " Attacked accuracy is an upper estimate. On the line, the Pareto front, whoever is"
+            " beaten in one is better in the other; masked candidates take no part."
         ),
         figure=drawn,
     )
