@@ -483,7 +483,7 @@ def test_a_regression_is_refused_with_a_way_out(tmp_path: Path) -> None:
     source.write_text(to_json(regression()), encoding="utf-8")
     done = CliRunner().invoke(app, ["report", str(source), "-o", str(tmp_path / "report.html")])
     assert done.exit_code == 2
-    assert "errors of a regression" in flat(done.stderr)
+    assert "regression" in flat(done.stderr).replace(str(tmp_path), "")
     assert not (tmp_path / "report.html").exists()
 
 
