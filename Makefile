@@ -1,4 +1,5 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
+# `make check-browser` looks at a report in a real browser, Chromium, which has to be on PATH.
 # `make bench` compares with other libraries, which live in .venv-bench; its results are in bench/.
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ BENCH := .venv-bench
 DATA ?=
 TASKS ?=
 
-.PHONY: rank test check docs bench bench-ranking install clean
+.PHONY: rank test check check-browser docs bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -26,6 +27,9 @@ check: $(VENV)/.installed-dev
 # The references in docs/, from the program itself.
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
+
+check-browser: $(VENV)/.installed-browser
+	PYTHONPATH=tests $(BIN)/python tests/browser/check_report.py
 
 bench: $(BENCH)/.installed
 	mkdir -p bench
@@ -54,6 +58,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-browser: pyproject.toml $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[browser]"
+	touch $@
 
 $(BENCH)/.installed: pyproject.toml benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)

@@ -34,7 +34,7 @@ THEORY = DOCS / "theory.md"
 COMMAND = typer.main.get_command(app)
 
 # What is documented ahead of being there; an entry that has become true fails the test below.
-PENDING_COMMANDS = {"report"}
+PENDING_COMMANDS: set[str] = set()
 PENDING_OPTIONS: set[tuple[str, str]] = set()
 
 # Every public function of these is a formula, so docs/theory.md has it.

@@ -26,6 +26,7 @@ from selector.cli.explain import explain
 from selector.cli.gate import gate
 from selector.cli.lock import lock
 from selector.cli.rank import rank
+from selector.cli.report import report
 
 __all__ = ["app", "main"]
 
@@ -86,6 +87,7 @@ def _common(
 
 app.command(cls=ConfigurableCommand)(rank)
 app.command()(explain)
+app.command()(report)
 app.command()(compare)
 app.command()(gate)
 app.command()(card)

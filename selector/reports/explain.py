@@ -41,12 +41,12 @@ def _place(ranking: Ranking, e: RankedEvaluation) -> str:
         said.append(f"It cannot be told apart from {', '.join(equals)}.")
     if tier(e):
         said.append("Its gradients are masked, so that it is ranked below all others.")
-    if nearest := _nearest(ranking, e):
-        said.append(nearest)
+    if next_to_it := nearest(ranking, e):
+        said.append(next_to_it)
     return " ".join(said)
 
 
-def _nearest(ranking: Ranking, e: RankedEvaluation) -> str | None:
+def nearest(ranking: Ranking, e: RankedEvaluation) -> str | None:
     """How many images lie between it and its neighbour in the order."""
     if ranking.objective != "attacked" or len(ranking.ranking) == 1:
         return None
@@ -71,13 +71,18 @@ def _under_attack(ranking: Ranking, e: RankedEvaluation) -> str:
         f" {_of_100(head.attacked_accuracy)}. With the usual probe these are"
         f" {_of_100(probe.clean_accuracy)} and {_of_100(probe.attacked_accuracy)}."
     )
-    constant = ranking.task.constant_accuracy
-    if head.attacked_accuracy.low <= constant:
+    if as_good_as_constant(ranking, e):
         said += (
-            f" Always naming the most frequent class is right on {100 * constant:.0f}, so that this"
-            " is no robustness that can be relied on."
+            " Always naming the most frequent class is right on"
+            f" {100 * ranking.task.constant_accuracy:.0f}, so that this is no robustness that can"
+            " be relied on."
         )
     return said
+
+
+def as_good_as_constant(ranking: Ranking, e: RankedEvaluation) -> bool:
+    """Whether a constant answer may withstand as much as its head."""
+    return e.head.attacked_accuracy.low <= ranking.task.constant_accuracy
 
 
 def _ladder(ranking: Ranking, e: RankedEvaluation) -> str:
@@ -125,11 +130,12 @@ def _frontier(ranking: Ranking, e: RankedEvaluation) -> str:
         "What would change the verdict. Another head on this backbone, from the usual probe (radius"
         f" scale 0) to the bound-optimal one (1), of 100 images: {points}. --head picks one."
     ]
-    said += _doubts(e)
+    said += doubts(e)
     return " ".join(said)
 
 
-def _doubts(e: RankedEvaluation) -> Iterator[str]:
+def doubts(e: RankedEvaluation) -> Iterator[str]:
+    """What its numbers leave open: how few images they rest on, and its warnings."""
     width = e.head.attacked_accuracy.high - e.head.attacked_accuracy.low
     yield (
         f"More test images: {e.head.attacked_accuracy.n} leave"
@@ -143,12 +149,13 @@ def _kinds(ranking: Ranking, e: RankedEvaluation) -> str:
     return (
         "What these numbers are. Under attack: measured, an upper estimate, as a stronger attack"
         " may take more. Safe images and loss bound: estimated; they would be proven if attacks"
-        f" found the farthest point. {_certified(ranking, e)} All of it is about a linear head on"
+        f" found the farthest point. {certified(ranking, e)} All of it is about a linear head on"
         " the frozen backbone, not about fine-tuning the whole network."
     )
 
 
-def _certified(ranking: Ranking, e: RankedEvaluation) -> str:
+def certified(ranking: Ranking, e: RankedEvaluation) -> str:
+    """What is proven of it; that nothing is, where it was not certified."""
     for one in ranking.certified or ():
         if isinstance(one, CertifiedCandidate) and one.model == e.model:
             shares = ", ".join(

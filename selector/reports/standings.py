@@ -16,6 +16,7 @@ from selector.errors import printable
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import Estimate, RankedEvaluation, Ranking
+from selector.reports.explain import as_good_as_constant
 
 # A name may be folded, but not into less than this.
 _SHORTEST_NAME, _LONGEST_NAME = 12, 26
@@ -138,7 +139,7 @@ def _legend(ranking: Ranking, shown: Sequence[_Column], *, fewer: bool) -> str:
 
 def _says_nothing(e: RankedEvaluation, ranking: Ranking) -> bool:
     """Whether it was measured unsoundly, or a constant answer may do as well."""
-    return bool(tier(e)) or e.head.attacked_accuracy.low <= ranking.task.constant_accuracy
+    return bool(tier(e)) or as_good_as_constant(ranking, e)
 
 
 def _score(e: RankedEvaluation) -> str:

@@ -1,0 +1,6 @@
+"""A ranking as one HTML file that needs nothing else.
+
+``page`` fills the template in ``assets`` with what the other modules take from the record. Names
+come from the Hub: the template escapes them, ``charts.base`` does for what Plotly reads, and
+``page`` for JSON inside the page.
+"""
