@@ -21,8 +21,9 @@ from selector.evaluation import evaluate
 from selector.fetching import FetchRules, prepare
 from selector.norms import parse_threats
 from selector.protocol import Protocol, Sizes
-from selector.records import Evaluation, Ranking, Sweep
+from selector.records import Evaluation, Ranking, Sweep, ThreatRecord
 from selector.reports.document import read_ranking
+from selector.reports.explain import explain
 from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.scheduling import Event, Finished, Kept, evaluate_all, measurement_key
@@ -162,7 +163,8 @@ def with_curves(setting: Setting) -> Ranking:
     ]
     document = ranking([one.evaluations[0] for one in sweeps])
     made = curves(document.ranking, sweeps, setting, seed=0, objective="attacked")
-    return document.model_copy(update={"curves": made})
+    threat = ThreatRecord(norm=MIDDLE.norm, eps=MIDDLE.eps)
+    return document.model_copy(update={"curves": made, "threat": threat})
 
 
 def test_curves_are_in_the_rankings_order_and_by_size(setting: Setting) -> None:
@@ -240,3 +242,12 @@ def test_a_run_with_several_writes_its_curves(
     assert [point.threat.norm for point in curve.points] == ["l2", "linf"]
     assert (document.threat.norm, document.threat.eps) == ("linf", 2 / 255)
     assert "Under every perturbation" in result.stdout
+
+
+def test_explaining_tells_the_other_perturbations(setting: Setting) -> None:
+    text = " ".join(explain(with_curves(setting), "b").split())
+    assert (
+        "With the head picked for each, it withstands on, of 100, at l2 0.5 10 (number 2),"
+        " linf 1/255 10 (number 2), linf 4/255 10 (number 2)." in text
+    )
+    assert "With the head picked for each" not in explain(ranking([evaluation("a")]), "a")
