@@ -247,7 +247,7 @@ def test_a_run_with_several_writes_its_curves(
 def test_explaining_tells_the_other_perturbations(setting: Setting) -> None:
     text = " ".join(explain(with_curves(setting), "b").split())
     assert (
-        "With the head picked for each, it withstands on, of 100, at l2 0.5 10 (number 2),"
-        " linf 1/255 10 (number 2), linf 4/255 10 (number 2)." in text
+        "With the head picked for each, it withstands on, of 100, at l2 0.5 70 (number 2),"
+        " linf 1/255 80 (number 2), linf 4/255 10 (number 2)." in text
     )
     assert "With the head picked for each" not in explain(ranking([evaluation("a")]), "a")
