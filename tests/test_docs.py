@@ -42,7 +42,7 @@ FORMULAS = ("selector.bounds", "selector.regression.bounds", "selector.baselines
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = re.compile(r"^<!-- run -->\n+```console\n(.*?)^```\n+```(\w+)\n", re.MULTILINE | re.DOTALL)
-NAME = re.compile(r"`(selector(?:\.\w+)+)`")
+NAME = re.compile(r"`(selector(?:\.(?!toml`)\w+)+)`")
 TEST = re.compile(r"`(tests/\w+\.py)::(\w+)`")
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s#]*)(#[^)\s]+)?\)")
 ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "2>", "<"}
@@ -396,3 +396,14 @@ def test_no_path_of_a_machine(page: Path) -> None:
     text = read(page)
     for place in (str(ROOT), str(Path.home()), "/work/", "/tmp/", "site-packages"):
         assert place not in text, place
+
+
+def test_the_layout_names_every_module() -> None:
+    text = read(ROOT / "CONTRIBUTING.md").partition("## Layout")[2].partition("```\n")[2]
+    words = set(text.partition("```")[0].split())
+    package = ROOT / "selector"
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert not (modules | folders) - words
+    named = {word for word in words if word.endswith("/")}
+    assert all((package / word).is_dir() for word in named)
