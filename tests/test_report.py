@@ -112,6 +112,13 @@ def test_it_names_nothing_outside_itself() -> None:
     assert "@import" not in page().styles
 
 
+def test_no_button_sends_a_chart_anywhere() -> None:
+    """What plotly would have by default; the browser's check sees the buttons themselves."""
+    own = next(text for _, text in page().scripts if "Plotly.newPlot(id" in text)
+    assert "showSendToCloud: false" in own
+    assert 'modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]' in own
+
+
 def test_the_policy_lets_only_the_scripts_run_that_are_in_it() -> None:
     (policy,) = (
         attributes["content"]

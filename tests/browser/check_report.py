@@ -118,6 +118,12 @@ def _all_is_drawn(page: Any) -> None:
     assert plots.count() >= 7
     for place in range(plots.count()):
         assert plots.nth(place).locator(".main-svg").count() > 0, f"chart {place} is empty"
+    buttons = page.evaluate(
+        "[...new Set([...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title))]"
+    )
+    # Nothing that would send a chart anywhere.
+    known = {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
+    assert buttons and set(buttons) <= known, f"buttons {buttons}"
 
 
 def _follows_the_scheme(page: Any, scheme: str) -> None:

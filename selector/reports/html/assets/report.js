@@ -32,7 +32,9 @@
   const settings = {
     responsive: true,
     displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    // By default there is one that uploads the chart.
+    showSendToCloud: false,
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
 
   function draw() {
