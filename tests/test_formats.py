@@ -345,16 +345,16 @@ def followed(*events: object, candidates: int = 2, terminal: bool = True) -> str
 def test_on_a_terminal_stage_images_and_time_are_shown_of_one_and_of_all() -> None:
     text = followed(Started("acme/a"), Entered("attack"), Passed(60))
     assert "1/2 acme/a: attack" in text
-    assert "60 of 100 images forward" in text
-    assert "60 of 200 images forward" in text
+    assert "60 of 100 images" in text
+    assert "60 of 200 images" in text
     assert text.count("left") >= 2
 
 
 def test_the_next_candidate_starts_from_nothing() -> None:
     first = Finished(skipped("acme/a"), reused=False)
     text = followed(Started("acme/a"), Passed(60), first, Started("acme/b"), Passed(7))
-    assert "7 of 100 images forward" in text
-    assert "107 of 200 images forward" in text
+    assert "7 of 100 images" in text
+    assert "107 of 200 images" in text
     assert "2/2 acme/b" in text
 
 

@@ -442,7 +442,7 @@ def test_what_is_fetched_is_shown_beside_what_is_measured() -> None:
     events += [FetchStarted(5_000_000), Fetched(6_000_000)]
     _, text = followed(list(events), terminal=True)
     assert "8 of 8 MB" in text
-    assert "60 of 200 images forward" in text
+    assert "60 of 200 images" in text
     _, log = followed(list(events))
     assert log == "", "a log has a line per candidate and nothing else"
 

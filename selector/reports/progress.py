@@ -94,7 +94,7 @@ class Display:
                 case Passed(images):
                     for bar in (self._one, self._bar):
                         self._progress.advance(bar, images)
-                        self._count(bar, 1, "images forward")
+                        self._count(bar, 1, "images")
                 case FetchStarted(count):
                     total = (self._progress.tasks[self._fetch].total or 0) + count
                     self._progress.update(self._fetch, total=total, visible=True)
