@@ -24,6 +24,7 @@ from selector.protocol import Protocol, Sizes
 from selector.records import Evaluation, Ranking, Sweep, ThreatRecord
 from selector.reports.document import read_ranking
 from selector.reports.explain import explain
+from selector.reports.markdown import to_markdown
 from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.scheduling import Event, Finished, Kept, evaluate_all, measurement_key
@@ -190,7 +191,7 @@ def test_the_table_has_a_column_for_each_threat(setting: Setting) -> None:
     below = text.partition("Under every perturbation")[2]
     row = next(line for line in below.splitlines() if line.startswith("│b"))
     assert "80.0" in row
-    assert "10.0    #2" in row
+    assert "10.0 #2" in row
 
 
 # --- the command line ---------------------------------------------------------------------------
@@ -242,6 +243,12 @@ def test_a_run_with_several_writes_its_curves(
     assert [point.threat.norm for point in curve.points] == ["l2", "linf"]
     assert (document.threat.norm, document.threat.eps) == ("linf", 2 / 255)
     assert "Under every perturbation" in result.stdout
+
+
+def test_markdown_has_a_column_for_each_threat(setting: Setting) -> None:
+    text = to_markdown(with_curves(setting))
+    assert "| # | backbone | l2 0.5 | linf 1/255 | linf 2/255 | linf 4/255 |" in text
+    assert "| 1 | `b` | 70.0 #2 | 80.0 #2 | 80.0 #1 | 10.0 #2 |" in text
 
 
 def test_explaining_tells_the_other_perturbations(setting: Setting) -> None:

@@ -21,9 +21,7 @@ def curve_table(curves: Sequence[Curve], width: int) -> Iterator[RenderableType]
     for threat in threats:
         table.add_column(format_threat(threat.norm, threat.eps), justify="right", no_wrap=True)
     for curve in curves:
-        points = {point.threat: point for point in curve.points}
-        shown = (points.get(threat) for threat in threats)
-        table.add_row(Text(printable(curve.name)), *map(_cell, shown))
+        table.add_row(Text(printable(curve.name)), *map(at_threat, points_of(curve, threats)))
     yield Text("\nUnder every perturbation", style="bold")
     yield table
     yield Text(
@@ -39,11 +37,18 @@ def threats_of(curves: Sequence[Curve]) -> list[ThreatRecord]:
     return sorted(found, key=lambda threat: (threat.norm, threat.eps))
 
 
-def _cell(point: CurvePoint | None) -> str:
+def points_of(curve: Curve, threats: Sequence[ThreatRecord]) -> list[CurvePoint | None]:
+    """Its point under each; None where it was not measured."""
+    points = {point.threat: point for point in curve.points}
+    return [points.get(threat) for threat in threats]
+
+
+def at_threat(point: CurvePoint | None) -> str:
+    """What is withstood, %, and the place."""
     if point is None:
         return "–"
     low, high = point.rank_interval
     place = f"#{point.rank}" if low == high else f"#{low}-{high}"
     if point.masked:
         return f"masked {place}"
-    return f"{100 * point.attacked_accuracy.value:.1f} {place:>5}"
+    return f"{100 * point.attacked_accuracy.value:.1f} {place}"

@@ -11,6 +11,7 @@ from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import (
     CertifiedCandidate,
+    Curve,
     Estimate,
     RaceRecord,
     RankedEvaluation,
@@ -21,6 +22,7 @@ from selector.records import (
 )
 from selector.regression.ranking import OBJECTIVES as ERROR_OBJECTIVES
 from selector.reports.columns import AnyRanking
+from selector.reports.curves import at_threat, points_of, threats_of
 
 # A character reference is text wherever it stands, and never the beginning of a structure. One
 # stands for every mark that could be it; the @ is followed by a space without width, as GitHub
@@ -94,6 +96,8 @@ def _classes(ranking: Ranking) -> Iterator[str]:
             " of the bound-optimal head; both estimated, fed with the displacement that attacks"
             " attained, not certified."
         )
+    if ranking.curves:
+        yield from _curves(ranking.curves)
     if ranking.race is not None:
         yield from _race(ranking.race)
     if ranking.certified is not None:
@@ -145,6 +149,17 @@ def _error_cells(e: RankedRegression) -> tuple[str, ...]:
         f"{e.head.clean_squared_error.value:.2f}",
         _places(e),
     )
+
+
+def _curves(curves: Sequence[Curve]) -> Iterator[str]:
+    threats = threats_of(curves)
+    header = ["#", "backbone", *(format_threat(one.norm, one.eps) for one in threats)]
+    rows = [
+        (str(place), code(curve.name), *map(at_threat, points_of(curve, threats)))
+        for place, curve in enumerate(curves, start=1)
+    ]
+    yield "Under every perturbation:\n\n" + _table(header, rows)
+    yield "Withstood attack, %, an upper estimate, and place, of the head picked for each."
 
 
 def _race(race: RaceRecord) -> Iterator[str]:
