@@ -4,6 +4,7 @@
 
     SelectorError                 has a message and, where there is one, a way out
     ├── UsageError                an argument, a file or a task of the user is wrong: exit code 2
+    ├── OutputError               what was made could not be written: exit code 74
     └── CandidateError            one candidate cannot be measured: a row with the reason
         └── HubError              the Hub did not give what was asked for
             └── HubUnavailable    the Hub or the network is down: trying again may help
@@ -31,6 +32,10 @@ class SelectorError(Exception):
 
 class UsageError(SelectorError):
     """An argument, a file or a task of the user is wrong."""
+
+
+class OutputError(SelectorError):
+    """What was made could not be written."""
 
 
 class CandidateError(SelectorError):

@@ -288,7 +288,7 @@ def ranking(
         "image_size": 224,
         "train_images": 500,
         "validation_images": 50,
-        "test_images": 100,
+        "test_images": len(evaluations[0].per_image.clean_correct) if evaluations else 100,
         "prior_entropy": 1.0986,
         "constant_accuracy": 0.05,
         "unreadable": (),

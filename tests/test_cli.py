@@ -12,6 +12,7 @@ import time
 from importlib.resources import files
 from pathlib import Path
 
+import builders
 import jsonschema
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from selector.cli import app
+from selector.reports.document import to_json
 
 fake_hub = fixtures.fake_hub
 
@@ -328,3 +330,47 @@ def test_shell_init_makes_the_reserved_word_work_in_bash(environment: dict[str, 
     )
     assert result.stdout.startswith("selector "), result.stderr
     assert "complete" in selector("shell-init", "bash", env=environment).stdout
+
+
+# --- output that nobody takes -------------------------------------------------------------------
+
+
+@pytest.fixture
+def ranked(tmp_path: Path) -> Path:
+    path = tmp_path / "ranking.json"
+    path.write_text(to_json(builders.ranking([builders.evaluation("a")])), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("to", "words"), [(">/dev/full", "No space left"), (">&-", "stdout must be open")]
+)
+def test_output_that_cannot_be_written_is_one_line_and_its_own_code(
+    environment: dict[str, str], ranked: Path, to: str, words: str
+) -> None:
+    command = f"{BIN / 'selector'} gate {ranked} --max-skipped 0 {to}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment)
+    assert done.returncode == 74
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_fault(
+    environment: dict[str, str], tmp_path: Path, ranked: Path
+) -> None:
+    output = tmp_path / "whole.json"
+    rank = ("rank", *DIGITS, "--model", local("tiny_vit.random"), "-o", output)
+    for command in (("schema",), ("explain", "a", ranked), (*rank, "--format", "jsonl")):
+        words = " ".join(map(str, (BIN / "selector", *command)))
+        # A pipe that nobody reads: `true` has ended before anything is written.
+        piped = f"(sleep 0.2; {words}; echo $? >&2) | true"
+        done = subprocess.run(["sh", "-c", piped], capture_output=True, text=True, env=environment)
+        assert done.stderr.splitlines()[-1] == "0", done.stderr
+        assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+    assert json.loads(output.read_text(encoding="utf-8"))["ranking"]
+
+
+def test_a_folder_that_takes_no_file_is_named_before_anything_is_measured(ranked: Path) -> None:
+    result = CliRunner().invoke(app, ["compare", str(ranked), str(ranked), "-o", "/proc/x"])
+    assert result.exit_code == 2
+    assert "--output must lie in a folder that can be written, found /proc" in result.stderr

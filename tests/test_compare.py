@@ -276,8 +276,8 @@ def test_each_part_of_the_question_counts(fields: dict[str, dict[str, object]], 
     assert said in refused.value.message
 
 
-def test_results_of_other_images_are_refused_whatever_the_fingerprint_says() -> None:
-    with pytest.raises(UsageError, match="found 50 and 100"):
+def test_results_of_fewer_images_are_refused_whatever_the_fingerprint_says() -> None:
+    with pytest.raises(UsageError, match=r"task\.test_images 50 and 100"):
         compare(board(evaluation("a", right(20, 50))), board(evaluation("a")))
 
 

@@ -21,7 +21,7 @@ from selector.cli.configured import PREFIX, ConfigurableCommand, ConfigurableGro
 from selector.cli.discover import discover
 from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
-from selector.cli.exits import end, exit_codes, terminate
+from selector.cli.exits import end, exit_codes, terminate, written
 from selector.cli.explain import explain
 from selector.cli.gate import gate
 from selector.cli.lock import lock
@@ -38,8 +38,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": PREFIX},
     help="Rank pretrained image backbones by how robust they will be after transfer to your task.",
     epilog="Exit codes: 0 ranked; 1 nothing could be ranked; 2 usage; 3 ranked, some candidates"
-    " failed; 4 a gate is not met; 75 the Hub is down, try again; 130/143 interrupted, results"
-    " kept.",
+    " failed; 4 a gate is not met; 74 the output could not be written; 75 the Hub is down, try"
+    " again; 130/143 interrupted, results kept.",
 )
 
 
@@ -47,7 +47,8 @@ def main() -> None:
     """Entry point of the console scripts ``selector`` and ``select``."""
     signal.signal(signal.SIGTERM, terminate)
     try:
-        app()
+        with written():
+            app()
     except SystemExit as ended:
         end(int(ended.code or 0))
 

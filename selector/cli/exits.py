@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from selector.errors import HubUnavailable, SelectorError
+from selector.errors import HubUnavailable, OutputError, SelectorError
 
 EXIT_OK, EXIT_NONE_RANKED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_NOT_MET = 0, 1, 2, 3, 4
-EXIT_TRY_AGAIN = 75
+EXIT_NOT_WRITTEN, EXIT_TRY_AGAIN = 74, 75
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+# What the system says of a place that takes no more.
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF}
 # Seconds for threads that are about to end.
 _GRACE = 0.5
 
@@ -36,12 +40,57 @@ def exit_codes() -> Iterator[None]:
         yield
     except SelectorError as error:
         show(error)
-        code = EXIT_TRY_AGAIN if isinstance(error, HubUnavailable) else EXIT_USAGE
-        raise typer.Exit(code) from None
+        raise typer.Exit(_code(error)) from None
     except KeyboardInterrupt:
         _leave(EXIT_INTERRUPTED, "interrupted")
     except Terminated:
         _leave(EXIT_TERMINATED, "terminated")
+
+
+def _code(error: SelectorError) -> int:
+    if isinstance(error, HubUnavailable):
+        return EXIT_TRY_AGAIN
+    return EXIT_NOT_WRITTEN if isinstance(error, OutputError) else EXIT_USAGE
+
+
+class _Stdout(io.FileIO):
+    """Stdout that goes on into nothing when its reader has read enough: that is no fault."""
+
+    def write(self, data: Any) -> int:
+        """As usual."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """What is printed meanwhile arrives, or the process ends with the reason and a code for it."""
+    usual = sys.stdout
+    if usual is None:
+        show(OutputError("stdout must be open, found it closed.", hint="> /dev/null discards it."))
+        sys.exit(EXIT_NOT_WRITTEN)
+    raw = _Stdout(usual.fileno(), "w", closefd=False)
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=usual.encoding,
+        errors=usual.errors,
+        line_buffering=usual.isatty(),
+    )
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        show(OutputError(f"stdout could not be written: {error.strerror}."))
+        # Or the interpreter would try again to write what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), raw.fileno())
+        sys.exit(EXIT_NOT_WRITTEN)
 
 
 def show(error: SelectorError) -> None:

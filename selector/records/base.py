@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Record(BaseModel):
@@ -25,3 +26,21 @@ class Estimate(Record):
     low: float
     high: float
     n: Annotated[int, Field(ge=1, description="images it was computed on")]
+
+
+# Ends of an interval are computed, and may miss its middle or 0 and 1 in the last bits.
+_ROUNDING = 1e-9
+
+
+def _within_0_and_1(estimate: Estimate) -> Estimate:
+    ordered = (0.0, estimate.low, estimate.value, estimate.high, 1.0)
+    if any(after < before - _ROUNDING for before, after in pairwise(ordered)):
+        raise ValueError(
+            f"must be a share and its interval, 0 <= low <= value <= high <= 1, found"
+            f" {estimate.low:g}, {estimate.value:g}, {estimate.high:g}"
+        )
+    return estimate
+
+
+Share = Annotated[Estimate, AfterValidator(_within_0_and_1)]
+"""A share of images, 0..1."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from selector.records.base import Estimate, Record
+from selector.records.base import Estimate, Record, Share
 from selector.records.certified import CertifiedCandidate, SmoothingRecord
 from selector.records.measured import Evaluation, Skipped
 from selector.records.run import (
@@ -121,9 +121,9 @@ class CurvePoint(Record):
     ]
     masked: Annotated[bool, Field(description="the attack was blind: its numbers flatter")]
     radius_scale: Annotated[float, Field(description="of the head")]
-    clean_accuracy: Estimate
-    attacked_accuracy: Estimate
-    estimated_robust_accuracy: Annotated[Estimate, Field(description="criterion on A∘g")]
+    clean_accuracy: Share
+    attacked_accuracy: Share
+    estimated_robust_accuracy: Annotated[Share, Field(description="criterion on A∘g")]
     estimated_worst_case_loss: Annotated[
         Estimate, Field(description="of the bound-optimal head, on A∘g, nats")
     ]
@@ -163,6 +163,25 @@ class Ranking(RankingRecord):
             " document's own included; null: there is one threat"
         ),
     ] = None
+
+    @model_validator(mode="after")
+    def _is_one_ranking(self) -> Self:
+        """Programs pair candidates by name, and their images by place."""
+        names = [one.name for one in self.ranking]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"ranking must have each name once, found {twice!r} twice")
+        if [one.rank for one in self.ranking] != list(range(1, len(names) + 1)):
+            raise ValueError("ranking must have ranks from 1 on, in their order")
+        if self.choice is not None and self.choice.name not in names:
+            raise ValueError(f"choice must be in the ranking, found {self.choice.name!r}")
+        for one in self.ranking:
+            for label, values in one.per_image:
+                if values is not None and len(values) != self.task.test_images:
+                    raise ValueError(
+                        f"per_image.{label} of {one.name!r} must have a value for each of"
+                        f" {self.task.test_images} test images, found {len(values)}"
+                    )
+        return self
 
 
 class Certification(RunRecord):

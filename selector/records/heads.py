@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from selector.records.base import Estimate, Record
+from selector.records.base import Estimate, Record, Share
 
 
 class EstimatedRobustness(Record):
@@ -14,7 +14,7 @@ class EstimatedRobustness(Record):
 
     displacement: Annotated[Estimate, Field(description="mean attained, in units of features")]
     estimated_robust_accuracy: Annotated[
-        Estimate, Field(description="correct and displacement below the decision radius: Theorem 2")
+        Share, Field(description="correct and displacement below the decision radius: Theorem 2")
     ]
     estimated_tolerance: Annotated[
         Estimate, Field(description="mean of min(1, r/s), 0 where wrong: survived displacement")
@@ -48,9 +48,9 @@ class HeadReport(Record):
             " the clean loss"
         ),
     ]
-    clean_accuracy: Estimate
+    clean_accuracy: Share
     clean_loss: Estimate
-    attacked_accuracy: Estimate
+    attacked_accuracy: Share
     attacked_loss: Estimate
     attacked_tolerance: Annotated[
         Estimate,
@@ -76,9 +76,9 @@ class FrontierPoint(Record):
         float,
         Field(description="on validation images, class pairs attacked; the best is recommended"),
     ]
-    clean_accuracy: Estimate
-    estimated_robust_accuracy: Annotated[Estimate, Field(description="criterion on A∘g")]
-    attacked_accuracy: Estimate
+    clean_accuracy: Share
+    estimated_robust_accuracy: Annotated[Share, Field(description="criterion on A∘g")]
+    attacked_accuracy: Share
     estimated_worst_case_loss: Annotated[Estimate, Field(description="on A∘g")]
 
 
@@ -89,14 +89,14 @@ class BaselineScores(Record):
     """
 
     knn_accuracy: Annotated[
-        Estimate,
+        Share,
         Field(
             description="share of test images that at most five nearest training images, by"
             " cosine, name correctly"
         ),
     ]
     lda_accuracy: Annotated[
-        Estimate | None,
+        Share | None,
         Field(
             description="share of test images that linear discriminant analysis of training"
             " images names correctly; null where features vary too little within classes, or"

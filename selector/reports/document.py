@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
-from selector.errors import UsageError
+from selector.errors import OutputError, UsageError
 from selector.policy import Policy
 from selector.records import (
     Certification,
@@ -99,12 +99,29 @@ def check_writable(path: Path) -> None:
             f"--output must name a file, found {kind}: {path}.",
             hint="--json prints the document to stdout, which can be sent anywhere.",
         )
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UsageError(f"--output must lie in a folder that can be written, found {path.parent}.")
+    # Only trying tells of every file system and every right.
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--output must lie in a folder that can be written, found {path.parent}: {error}."
+        ) from None
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``path`` whole or not at all, whenever the machine stops."""
+    """Write ``path`` whole or not at all, whenever the machine stops.
+
+    Raises:
+        OutputError: there is no room for it, or the folder has changed since it was checked.
+    """
+    try:
+        _write_atomically(path, text)
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error}.") from None
+
+
+def _write_atomically(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from selector.errors import printable
-from selector.norms import format_threat, parse_eps
+from selector.norms import format_threat
 from selector.records import CertifiedCandidate, RankedEvaluation, Ranking
+from selector.reports.again import eps_option, whole_command
 from selector.reports.card.metrics import Metric, metrics
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
@@ -108,11 +109,11 @@ def _again(ranking: Ranking, e: RankedEvaluation) -> str:
     task, protocol = ranking.task, ranking.protocol
     words = [
         *("selector", "rank", "--task", _task(ranking), "--model", _model(e)),
-        *("--norm", ranking.threat.norm, "--eps", _eps(ranking.threat.norm, ranking.threat.eps)),
+        *("--norm", ranking.threat.norm, "--eps", eps_option(ranking)),
         *("--image-size", str(task.image_size), "--preset", protocol.preset),
         *("--attack", protocol.attack, "--restarts", str(protocol.restarts)),
         *("--steps", str(protocol.steps), "--head", protocol.head, "--seed", str(protocol.seed)),
-        *_from_command(ranking.command),
+        *_from_command(whole_command(ranking)),
         *_smoothed(ranking, e),
     ]
     command = shlex.join(printable(word) for word in words)
@@ -135,12 +136,6 @@ def _task(ranking: Ranking) -> str:
 def _model(e: RankedEvaluation) -> str:
     found = e.provenance
     return f"{found.repo}@{found.commit}" if found.repo and found.commit else "local-dir:DIR"
-
-
-def _eps(norm: str, eps: float) -> str:
-    """As people write it, where that is exactly this size."""
-    said = format_threat("l2" if norm == "l2" else "linf", eps).partition(" ")[2]
-    return said if parse_eps(said) == eps else repr(eps)
 
 
 def _smoothed(ranking: Ranking, e: RankedEvaluation) -> Iterator[str]:

@@ -17,6 +17,7 @@ from selector.errors import printable
 from selector.norms import format_threat
 from selector.objectives import OBJECTIVES
 from selector.records import CertifiedCandidate, Ranking, Skipped
+from selector.reports.again import whole_command
 from selector.reports.html.candidates import DETAILED, details
 from selector.reports.html.charts import (
     bounds,
@@ -72,7 +73,7 @@ def render(ranking: Ranking) -> str:
             detailed=DETAILED,
             listed=LISTED,
             facts=facts(ranking),
-            command=command_line(ranking.command),
+            command=command_line(whole_command(ranking)),
         )
     )
 

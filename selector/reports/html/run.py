@@ -60,6 +60,7 @@ def facts(ranking: Ranking) -> tuple[tuple[str, Facts], ...]:
                 ("created", ranking.created),
                 ("schema", ranking.schema_version),
                 *_lock(ranking),
+                *_configured(ranking),
             ),
         ),
     )
@@ -80,6 +81,13 @@ def _lock(ranking: Ranking) -> Facts:
         ("lock", lock.file),
         ("lock, sha256", lock.sha256),
         ("pinned by it", ", ".join(lock.pinned)),
+    )
+
+
+def _configured(ranking: Ranking) -> Facts:
+    """Options that nobody typed."""
+    return tuple(
+        (one.option, f"{one.value} (not typed: {one.origin})") for one in ranking.configured
     )
 
 
