@@ -51,4 +51,5 @@ def _point(ranked: RankedEvaluation, threat: ThreatModel) -> CurvePoint:
         estimated_robust_accuracy=head.on_task.estimated_robust_accuracy,
         estimated_worst_case_loss=on_task.estimated_worst_case_loss,
         vacuous=ranked.vacuous,
+        warnings=ranked.warnings,
     )

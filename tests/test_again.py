@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from builders import evaluation, ranking
 
-from selector.records import ConfiguredOption, Curve, CurvePoint, Ranking, ThreatRecord
+from selector.records import ConfiguredOption, Curve, CurvePoint, Flag, Ranking, ThreatRecord
 from selector.reports.again import eps_option, whole_command
 from selector.reports.card.markdown import markdown
+from selector.reports.card.metrics import metrics
 from selector.reports.html.page import render
 
 
@@ -62,3 +63,19 @@ def test_the_report_and_the_card_repeat_the_whole_of_it() -> None:
     assert "--test-images 20" in markdown(document, document.ranking[0])
     document = swept()
     assert "--norm linf --eps 4/255,l2:0.5,linf:1/255" in markdown(document, document.ranking[0])
+
+
+def test_a_warning_is_of_the_perturbation_that_it_came_with() -> None:
+    document = swept()
+    (curve,) = document.curves or ()
+    rising = Flag(code="still_rising", message="the attack was still gaining")
+    first, *others = curve.points
+    points = (first.model_copy(update={"warnings": (rising,)}), *others)
+    document = document.model_copy(
+        update={"curves": (curve.model_copy(update={"points": points}),)}
+    )
+    found = {
+        (metric.threat.norm, metric.threat.eps): metric.warnings
+        for metric in metrics(document, document.ranking[0])
+    }
+    assert found == {("l2", 0.5): ("still_rising",), ("linf", 1 / 255): (), ("linf", 4 / 255): ()}

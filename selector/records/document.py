@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from selector.records.base import Estimate, Record, Share
 from selector.records.certified import CertifiedCandidate, SmoothingRecord
-from selector.records.measured import Evaluation, Skipped
+from selector.records.measured import Evaluation, Flag, Skipped
 from selector.records.run import (
     ImagesRecord,
     Place,
@@ -128,6 +128,7 @@ class CurvePoint(Record):
         Estimate, Field(description="of the bound-optimal head, on A∘g, nats")
     ]
     vacuous: Annotated[bool, Field(description="of that loss bound")]
+    warnings: tuple[Flag, ...] = ()
 
 
 class Curve(Record):

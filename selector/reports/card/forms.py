@@ -111,8 +111,8 @@ def arguments(ranking: Ranking, e: RankedEvaluation, metric: Metric) -> dict[str
         given["task_revision"] = printable(task.revision)
     given |= _revision(e.provenance)
     given["selector_version"] = printable(ranking.selector_version)
-    if e.warnings:
-        given[WARNINGS] = [printable(flag.code) for flag in e.warnings]
+    if metric.warnings:
+        given[WARNINGS] = [printable(code) for code in metric.warnings]
     return given
 
 

@@ -36,6 +36,7 @@ class Metric:
         head: of which it is.
         protocol: how it was measured, and its seed.
         details: what a reader needs to weigh it.
+        warnings: codes of what to read with care, under this very threat.
     """
 
     type: str
@@ -46,6 +47,7 @@ class Metric:
     head: str
     protocol: Mapping[str, Fact]
     details: Mapping[str, Fact]
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,13 +100,19 @@ def _own(ranking: Ranking, e: RankedEvaluation) -> CurvePoint:
         estimated_robust_accuracy=head.on_task.estimated_robust_accuracy,
         estimated_worst_case_loss=bound,
         vacuous=e.vacuous,
+        warnings=e.warnings,
     )
 
 
 def _under_attack(ranking: Ranking, point: CurvePoint) -> Iterator[Metric]:
     head, task = ranking.protocol.head, ranking.task
     chance = {"constant_answer": task.constant_accuracy}
-    of_point = partial(Metric, threat=point.threat, protocol=_protocol(ranking.protocol))
+    of_point = partial(
+        Metric,
+        threat=point.threat,
+        protocol=_protocol(ranking.protocol),
+        warnings=tuple(flag.code for flag in point.warnings),
+    )
     yield of_point(
         type="attacked_accuracy",
         kind="attacked",
