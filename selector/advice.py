@@ -64,14 +64,14 @@ def _sentence(a: _Advice) -> str:
         tolerance = best.probe.attacked_tolerance.value
         return (
             f"No candidate clearly withstands more at {a.threat} than a constant answer, which is"
-            f" right on {_percent(a.constant)} of 100 test images. Nearest to it is {best.name},"
+            f" right on {_percent(a.constant)} % of the test images. Nearest to it is {best.name},"
             f" whose usual probe survives {_percent(tolerance)} % of what the attacks attain. Try a"
             " smaller --eps, or candidates pretrained to be robust."
         )
     advice = (
-        f"Choose {best.name}: of 100 test images {_percent(_attacked(best))} withstood every attack"
-        f" at {a.threat} (an upper estimate; the criterion holds for an estimated"
-        f" {_percent(_robust(best))}).{_equals(a)}"
+        f"Choose {best.name}: {_percent(_attacked(best))} % of {best.head.attacked_accuracy.n} test"
+        f" images withstood every attack at {a.threat} (an upper estimate; the criterion holds for"
+        f" an estimated {_percent(_robust(best))} %).{_equals(a)}"
     )
     if cleanest.model == best.model:
         return advice + " It also has the best clean accuracy of these."
@@ -93,11 +93,12 @@ def _by_another(a: _Advice) -> str:
     if tier(a.best):
         return said + " What it withstands was not measured soundly: the attack was blind."
     said += (
-        f" Of 100 test images {_percent(_attacked(a.best))} withstood every attack at {a.threat}"
+        f" {_percent(_attacked(a.best))} % of {a.best.head.attacked_accuracy.n} test images"
+        f" withstood every attack at {a.threat}"
     )
     if robust.model == a.best.model:
         return said + ", the most of these."
-    return said + f"; of {robust.name} {_percent(_attacked(robust))}."
+    return said + f"; of {robust.name} {_percent(_attacked(robust))} %."
 
 
 def _equals(a: _Advice) -> str:

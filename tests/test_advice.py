@@ -48,8 +48,8 @@ def test_what_choosing_by_clean_accuracy_costs() -> None:
     assert choice.estimated_robust_accuracy_lost == pytest.approx(0.20)
     assert choice.attacked_accuracy_lost == pytest.approx(0.20)
     assert choice.sentence == (
-        "Choose robust: of 100 test images 70 withstood every attack at linf 4/255 (an upper"
-        " estimate; the criterion holds for an estimated 60). Cannot be told apart from it:"
+        "Choose robust: 70 % of 100 test images withstood every attack at linf 4/255 (an upper"
+        " estimate; the criterion holds for an estimated 60 %). Cannot be told apart from it:"
         " between. Choosing among these by clean accuracy would have taken clean: +15.0 points"
         " clean, -20.0 points under attack."
     )
@@ -81,7 +81,7 @@ def test_no_better_than_a_constant_answer_is_no_advice() -> None:
     assert choice.name == "a"
     assert choice.sentence == (
         "No candidate clearly withstands more at linf 4/255 than a constant answer, which is right"
-        " on 20 of 100 test images. Nearest to it is a, whose usual probe survives 60 % of what the"
+        " on 20 % of the test images. Nearest to it is a, whose usual probe survives 60 % of what the"
         " attacks attain. Try a smaller --eps, or candidates pretrained to be robust."
     )
     assert chosen(best, other, constant=0.19).sentence.startswith("Choose a: ")
@@ -138,11 +138,11 @@ def test_a_choice_by_something_else_is_told_what_it_withstands() -> None:
     assert choice.name == "large"
     assert choice.attacked_accuracy == pytest.approx(0.4)
     assert choice.sentence == (
-        "By number of parameters: large. Of 100 test images 40 withstood every attack at"
-        " linf 4/255; of robust 60."
+        "By number of parameters: large. 40 % of 100 test images withstood every attack at"
+        " linf 4/255; of robust 60 %."
     )
     assert chosen(large, objective="parameters").sentence.endswith(
-        "40 withstood every attack at linf 4/255, the most of these."
+        "40 % of 100 test images withstood every attack at linf 4/255, the most of these."
     )
 
 
@@ -166,5 +166,5 @@ def test_by_something_else_too_the_sentence_names_what_cannot_be_told_apart() ->
     )
     assert choice.name == "a"
     assert choice.sentence.startswith(
-        "By clean accuracy of the ordinary probe: a. Cannot be told apart from it: b. Of 100"
+        "By clean accuracy of the ordinary probe: a. Cannot be told apart from it: b. 20 % of 100"
     )
