@@ -55,7 +55,7 @@ class Module:
     interpolation: Interpolation = "bicubic"
 
     def __post_init__(self) -> None:
-        if not self.name or not self.name.isprintable():
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise UsageError(f"name of a Module must be printable, found {self.name!r}.")
         if not isinstance(self.module, nn.Module):
             raise UsageError(

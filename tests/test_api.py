@@ -403,6 +403,29 @@ def test_data_sets_are_the_task_of_the_folder(
         assert found.source == "dataset Dataset"
 
 
+def test_a_task_is_given_as_pairs_tensors_and_data_sets_are() -> None:
+    images, labels = noise()
+    items = list(zip(images, labels, strict=True))
+    wanted = rank_small(candidates={"small": Small()})
+    for given in (
+        (images, labels),
+        (torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels)),
+        Dataset(items),
+        items,
+    ):
+        found = rank_small(candidates={"small": Small()}, task=given, image_size=12)
+        assert found.task.fingerprint == wanted.task.fingerprint
+        assert numbers(found.ranking[0]) == numbers(wanted.ranking[0])
+        (call,) = found.command
+        assert call.startswith(f"selector.rank(task=<{found.task.source} ")
+    assert rank_small(candidates={"small": Small()}, task=(images, labels)).task.image_size == 12
+
+
+def test_whole_numbers_are_of_any_integer_type() -> None:
+    found = rank_small(candidates={"small": Small()}, steps=np.int64(2), seed=np.int32(0))
+    assert (found.protocol.steps, found.protocol.seed) == (2, 0)
+
+
 def test_targets_spare_reading_and_only_what_is_drawn_is_decoded() -> None:
     images, labels = noise()
     data = Dataset([(Image.fromarray(image), n) for image, n in zip(images, labels, strict=True)])
@@ -487,7 +510,39 @@ IMAGES = np.zeros((4, 8, 8, 3), dtype=np.uint8)
         (lambda: rank_small(candidates=["a/b"], device="abacus"), "device must name"),
         (lambda: rank_small(candidates=["a/b"], budget=0), "budget must be seconds above 0"),
         (lambda: rank_small(candidates=["a/b"], certify=1), "certify needs norm of threat l2"),
-        (lambda: rank_small(candidates=["a/b"], task=7), "task must be a string"),
+        (lambda: rank_small(candidates=["a/b"], task=7), "task must be a string as the command ta"),
+        (lambda: rank_small(candidates=["a/b"], task=None), "task_from_dataset, found NoneType"),
+        (lambda: rank_small(candidates=["a/b"], task=IMAGES), "task_from_arrays .*found ndarray"),
+        (lambda: rank_small(candidates=["a/b"], task={"a": 1}), "pair .*, found dict"),
+        (lambda: rank_small(candidates=["a/b"], task=(IMAGES, [0] * 3)), "4 and 3"),
+        (lambda: rank_small(candidates=["a/b"], preset="x"), "preset must be one of quick, .*'x'"),
+        (lambda: rank_small(candidates=["a/b"], preset=None), "preset must be one of quick"),
+        (lambda: rank_small(candidates=["a/b"], steps="2"), "steps must be a whole .* '2'"),
+        (lambda: rank_small(candidates=["a/b"], steps=1.5), r"steps must be a whole .* 1\.5"),
+        (lambda: rank_small(candidates=["a/b"], restarts=True), "restarts must be a whole .*True"),
+        (lambda: rank_small(candidates=["a/b"], top="1"), "top must be a whole number"),
+        (lambda: rank_small(candidates=["a/b"], seed=-1), "seed must be at least 0, found -1"),
+        (lambda: rank_small(candidates=["a/b"], seed=None), "seed must be a whole number"),
+        (lambda: rank_small(candidates=["a/b"], image_size="8"), "image_size must be a whole"),
+        (lambda: rank_small(candidates=["a/b"], certify=0), "certify must be at least 1"),
+        (lambda: rank_small(candidates=["a/b"], confidence="1"), "confidence must be a number"),
+        (lambda: rank_small(candidates=["a/b"], budget=[1]), "budget must be a number"),
+        (lambda: rank_small(candidates=["a/b"], attack=["apgd"]), "attack must be a string"),
+        (lambda: rank_small(candidates=["a/b"], device=None), "device must be a string"),
+        (lambda: rank_small(candidates=["a/b"], store=5), "store must be the path"),
+        (lambda: rank_small(candidates=["a/b"], task_options=None), "task_options must be TaskOp"),
+        (
+            lambda: rank_small(candidates=["a/b"], threat=("linf", 0)),
+            "^eps of threat must be a fin",
+        ),
+        (
+            lambda: rank_small(candidates=["a/b"], threat=("linf", None)),
+            "eps of threat must be a n",
+        ),
+        (lambda: rank_small(candidates=["a/b"], threat=("linf", "x")), "eps of threat must be a n"),
+        (lambda: rank_small(candidates=None), "candidates must be names, .* found NoneType"),
+        (lambda: rank_small(candidates=nn.Sequential(Small())), "candidates .* found Sequential"),
+        (lambda: rank_small(candidates={5: Small()}), "name of a Module must be printable.* 5"),
         (
             lambda: rank_small(
                 candidates=["a/b"], task=selector.task_from_arrays(IMAGES, ["a"] * 4)
