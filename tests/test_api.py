@@ -280,6 +280,12 @@ class Rounded(Small):
         return super().forward((x * 8).round())
 
 
+class Centred(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        features = super().forward(x)
+        return features - features.mean(dim=0)
+
+
 class Cast(Small):
     """Features of another type."""
 
@@ -309,6 +315,7 @@ def damaged() -> nn.Module:
         (Maps, "no_pooled_features", "x.mean(dim=(2, 3))"),
         (Random, "not_deterministic", ""),
         (Rounded, "masked_gradients", ""),
+        (Centred, "depends_on_batch", "a mean, a norm"),
         (Uncopied, "cannot_copy", "copy.deepcopy"),
         (damaged, "non_finite_weights", "conv.weight"),
         (lambda: Small().double(), "forward_failed", ""),
