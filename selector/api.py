@@ -4,44 +4,58 @@ from __future__ import annotations
 
 import inspect
 import io
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from selector import session
+from selector.arguments import (
+    Threat,
+    in_words_of_python,
+    number,
+    one_threat,
+    said,
+    seconds,
+    text,
+    whole,
+    whole_or_none,
+)
 from selector.candidates import Candidate, Chosen, Pinned, check_distinct, from_models
 from selector.errors import UsageError
 from selector.modules import Module, module_candidate
-from selector.norms import Norm, check_threats, parse_eps
+from selector.norms import Norm, check_threats
 from selector.protocol import Overrides, Preset
-from selector.racing import Goal, parse_budget
+from selector.racing import Goal
 from selector.radii import choose_leaders
 from selector.records import Outcome, Ranking
 from selector.tasks import Task
-from selector.tasks.given import GivenTask
+from selector.tasks.given import (
+    GivenTask,
+    Images,
+    Labels,
+    task_from_arrays,
+    task_from_dataset,
+)
 from selector.tasks.options import NO_OPTIONS, TaskOptions
-from selector.threat import ThreatModel
 
 CandidateLike = str | Candidate | Module
 Candidates = CandidateLike | Iterable[CandidateLike] | Mapping[str, nn.Module]
-Threat = ThreatModel | tuple[Norm, float | str]
+Pair = tuple[Images, Labels]
+Items = Dataset[Any] | Sequence[tuple[Any, Any]]
+TaskLike = str | GivenTask | Task | Pair | Items
 
 _DEFAULT_SIZE = 224
-_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
-# Options whose argument here has another name.
-_ARGUMENTS = {"model": "candidates", "registry": "candidates", "eps": "eps of threat"}
-_ARGUMENTS |= {"norm": "norm of threat"}
 
 
 def rank(
     *,
-    task: str | GivenTask | Task,
+    task: TaskLike,
     candidates: Candidates,
     threat: Threat | list[Threat],
     image_size: int | None = None,
@@ -73,16 +87,17 @@ def rank(
     numbers are those of the command: both are this body.
 
     Args:
-        task: as ``--task`` takes it; from :func:`selector.task_from_arrays` or
-            :func:`selector.task_from_dataset`; or a :class:`selector.Task`, all of whose images
-            are then used.
+        task: as ``--task`` takes it; a pair (images, labels) as
+            :func:`selector.task_from_arrays` takes, or a data set as
+            :func:`selector.task_from_dataset` takes, or what these make, which can say more; or a
+            :class:`selector.Task`, all of whose images are then used.
         candidates: names as ``--model`` takes them, entries of a registry and
             :class:`selector.Module`, or modules by name. Hub names without a revision mean their
             commit of today; no lock file is read.
         threat: a :class:`selector.ThreatModel`, or norm and eps, as ``("linf", "4/255")``; or a
             list of such: ranked under the first, all make curves.
         image_size: side of the canonical images, on which the perturbation lives; None: that of
-            images in memory, at most 224, and otherwise 224.
+            arrays and tensors, at most 224, and 224 for all else, data sets in memory included.
         budget: seconds, or such as "10m".
         store: SQLite file that measurements are kept in, for later runs; None: that of the command
             line; ":memory:": nowhere. A module is measured anew each time, as no hash tells all
@@ -114,45 +129,73 @@ def rank(
         UsageError: an argument is not what it must be, or names something that does not exist.
         HubUnavailable: the task is on the Hub, and the Hub or the network is down.
     """
-    command = _call(locals())
-    with _in_words_of_python():
-        threats = [_threat(one) for one in (threat if isinstance(threat, list) else [threat])]
-        check_threats(threats, "threat")
-        side = _image_size(task, image_size)
+    arguments = locals()
+    with in_words_of_python():
+        given = _task(task)
+        threats = _threats(threat)
+        side = _image_size(given, image_size)
+        _check_kinds(store, task_options)
         request = session.Request(
-            task=task,
+            task=given,
             task_options=task_options,
             chosen=Chosen(tuple(map(Pinned, _candidates(candidates, side)))),
             allow_pickle=allow_pickle,
-            threats=tuple(threats),
+            threats=threats,
             image_size=side,
             preset=preset,
-            overrides=Overrides(attack, restarts, steps, train_images, test_images, head),
-            device=device,
-            seed=seed,
+            overrides=Overrides(
+                text("attack", attack),
+                whole_or_none("restarts", restarts),
+                whole_or_none("steps", steps),
+                whole_or_none("train_images", train_images),
+                whole_or_none("test_images", test_images),
+                text("head", head),
+            ),
+            device=text("device", device),
+            seed=whole("seed", seed, least=0),
             fresh=fresh,
-            goal=Goal(top, confidence, _seconds(budget)),
-            objective=objective,
+            goal=Goal(whole_or_none("top", top), number("confidence", confidence), seconds(budget)),
+            objective=text("objective", objective),
             began=time.monotonic(),
-            leaders=None if certify is None else choose_leaders(certify, sigma, *threats[0], side),
+            leaders=None
+            if certify is None
+            else choose_leaders(
+                whole("certify", certify, least=1),
+                None if sigma is None else number("sigma", sigma),
+                *threats[0],
+                side,
+            ),
             store=None if store is None else Path(store),
-            command=command,
+            command=_call(arguments | {"task": given}),
         )
         return session.run(request, _console(shown=progress), on_outcome)
 
 
-def _threat(given: Threat) -> tuple[Norm, float]:
-    if isinstance(given, ThreatModel):
-        return given.norm, given.eps
-    if not (isinstance(given, tuple) and len(given) == 2):
+def _threats(given: Threat | list[Threat]) -> tuple[tuple[Norm, float], ...]:
+    each = [one_threat(one) for one in (given if isinstance(given, list) else [given])]
+    found = tuple((one.norm, one.eps) for one in each)
+    check_threats(found, "threat")
+    return found
+
+
+def _task(given: TaskLike) -> str | GivenTask | Task:
+    if isinstance(given, str | GivenTask | Task):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:
+        return task_from_arrays(*given)
+    # These have a length and items, too, but no labels.
+    unlabelled = isinstance(given, np.ndarray | Tensor | bytes | Mapping)
+    if unlabelled or not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
         raise UsageError(
-            f'threat must be a ThreatModel, or norm and eps as ("linf", "4/255"), found {given!r}.'
+            "task must be a string as the command takes it, a pair (images, labels), a data set of"
+            " such pairs, a Task, or made by task_from_arrays or task_from_dataset, found"
+            f" {type(given).__name__}."
         )
-    norm, eps = given
-    return norm, parse_eps(eps) if isinstance(eps, str) else float(eps)
+    return task_from_dataset(given)
 
 
 def _image_size(task: str | GivenTask | Task, given: int | None) -> int:
+    given = whole_or_none("image_size", given)
     if isinstance(task, Task):
         if given not in (None, task.image_size):
             raise UsageError(
@@ -160,21 +203,31 @@ def _image_size(task: str | GivenTask | Task, given: int | None) -> int:
                 f" found {given}."
             )
         return task.image_size
-    if not isinstance(task, str | GivenTask):
-        raise UsageError(
-            "task must be a string as --task takes it, a Task, or made by task_from_arrays or"
-            f" task_from_dataset, found {type(task).__name__}."
-        )
     if given is not None:
         return given
     own = None if isinstance(task, str) else task.image_size
     return own or _DEFAULT_SIZE
 
 
+def _check_kinds(store: object, task_options: object) -> None:
+    if not isinstance(store, str | Path | None):
+        raise UsageError(f"store must be the path of a file, found {said(store)}.")
+    if not isinstance(task_options, TaskOptions):
+        raise UsageError(
+            f"task_options must be TaskOptions, found {said(task_options)}.",
+            hint="Leave it out where there is nothing to say.",
+        )
+
+
 def _candidates(given: Candidates, image_size: int) -> tuple[Candidate, ...]:
     if isinstance(given, Mapping):
         given = [Module(name, module) for name, module in given.items()]
-    each = [given] if isinstance(given, str | Candidate | Module) else list(given)
+    each: Iterable[CandidateLike]
+    # A Sequential can be iterated as well, but its layers are no candidates.
+    if isinstance(given, str | Candidate | Module | nn.Module) or not isinstance(given, Iterable):
+        each = (given,)
+    else:
+        each = given
     found = tuple(_candidate(one, image_size) for one in each)
     if not found:
         raise UsageError("candidates must be at least one, found none.")
@@ -195,14 +248,6 @@ def _candidate(given: CandidateLike, image_size: int) -> Candidate:
     )
 
 
-def _seconds(budget: float | str | None) -> float | None:
-    if isinstance(budget, str):
-        return parse_budget(budget)
-    if budget is not None and not budget > 0:
-        raise UsageError(f"budget must be seconds above 0, or such as '10m', found {budget}.")
-    return budget
-
-
 def _console(*, shown: bool) -> Console:
     return Console(stderr=True) if shown else Console(file=io.StringIO(), quiet=True)
 
@@ -210,15 +255,15 @@ def _console(*, shown: bool) -> Console:
 def _call(arguments: Mapping[str, Any]) -> tuple[str]:
     """The call as Python writes it, of what differs from the defaults; objects by their name."""
     usual = inspect.signature(rank).parameters
-    said = (
-        f"{name}={_said(value)}"
+    written = (
+        f"{name}={_written(value)}"
         for name, value in arguments.items()
         if value is not usual[name].default and name not in ("progress", "on_outcome")
     )
-    return (f"selector.rank({', '.join(said)})",)
+    return (f"selector.rank({', '.join(written)})",)
 
 
-def _said(value: Any) -> str:
+def _written(value: Any) -> str:
     if isinstance(value, GivenTask | Task):
         return f"<{value.source} {value.name!r}>"
     if isinstance(value, Module):
@@ -228,23 +273,5 @@ def _said(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name!r}: <module>" for name in value) + "}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_said, value))}]"
+        return f"[{', '.join(map(_written, value))}]"
     return repr(value)
-
-
-@contextmanager
-def _in_words_of_python() -> Iterator[None]:
-    """What is wrong is said of arguments, where the command line has options."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(_words(error.message), hint=_words(error.hint)) from error
-
-
-def _words(text: str) -> str:
-    """Options as arguments.
-
-    >>> _words("--test-images must be at least 1; --eps is fine.")
-    'test_images must be at least 1; eps of threat is fine.'
-    """
-    return _OPTION.sub(lambda m: _ARGUMENTS.get(m[1], m[1].replace("-", "_")), text)

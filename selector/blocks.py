@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from selector.arguments import Threat, one_threat, whole
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Images, extract
 from selector.devices import full_precision
 from selector.errors import UsageError
 from selector.heads import LinearHead
-from selector.modules import Module, frozen, load_module
+from selector.modules import Module, frozen, load_module, pooled
 from selector.search import Budget, search
 from selector.sensitivity import Aim, Pool, displacement_aim, loss_aim
 from selector.threat import ThreatModel
@@ -48,8 +49,8 @@ class Effort:
         if self.attack not in ATTACKS:
             raise UsageError(f"attack must be one of {', '.join(ATTACKS)}, found {self.attack!r}.")
         for name in ("restarts", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, found {getattr(self, name)}.")
+            whole(name, getattr(self, name), least=1)
+        whole("seed", self.seed, least=0)
 
     @property
     def budget(self) -> Budget:
@@ -63,7 +64,7 @@ USUAL = Effort()
 def measure_sensitivity(
     backbone: Module | Features,
     images: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     effort: Effort = USUAL,
     *,
     projection: Tensor | None = None,
@@ -74,7 +75,7 @@ def measure_sensitivity(
         backbone: g, of images in [0,1]; a ``torch.nn.Module`` is used through a frozen copy in
             evaluation mode, a :class:`Module` with its preprocessing.
         images: (n,3,h,w), float in [0,1], on the device that computes.
-        threat: where x' may lie.
+        threat: where x' may lie; a :class:`ThreatModel`, or norm and eps.
         effort: how hard to attack.
         projection: A (r,d) with orthonormal rows; None: the identity.
 
@@ -94,12 +95,15 @@ def measure_sensitivity(
 
     Raises:
         UsageError: an argument is not what it must be.
-        CandidateError: the module cannot be copied, or has a weight that is not finite.
+        CandidateError: the module cannot be copied, has a weight that is not finite, or returns no
+            features (n,d) of floating point.
         FloatingPointError: features are not finite somewhere.
     """
-    given = _images(backbone, images, effort)
+    threat, given = one_threat(threat), _images(backbone, images, effort)
     with full_precision():
         clean = extract(given)
+        if projection is not None:
+            _check_matrix("projection", projection, clean.shape[1])
         pool = _attacked(given, clean, displacement_aim(clean, projection), threat, effort)
     return pool.displacement(projection)
 
@@ -109,7 +113,7 @@ def attack_head(
     head: LinearHead,
     images: Tensor,
     labels: Tensor,
-    threat: ThreatModel,
+    threat: Threat,
     effort: Effort = USUAL,
 ) -> Tensor:
     """Which images a linear head still gets right after attacks on its loss.
@@ -118,8 +122,8 @@ def attack_head(
         backbone: as of :func:`measure_sensitivity`.
         head: on its features.
         images: (n,3,h,w), float in [0,1], on the device that computes.
-        labels: (n,) int64.
-        threat: where perturbed images may lie.
+        labels: (n,) of whole numbers, which class each image is.
+        threat: where perturbed images may lie; a :class:`ThreatModel`, or norm and eps.
         effort: how hard to attack.
 
     Returns:
@@ -133,16 +137,17 @@ def attack_head(
 
     Raises:
         UsageError: an argument is not what it must be.
-        CandidateError: the module cannot be copied, or has a weight that is not finite.
+        CandidateError: the module cannot be copied, has a weight that is not finite, or returns no
+            features (n,d) of floating point.
         FloatingPointError: features are not finite somewhere.
     """
-    if labels.shape != images.shape[:1]:
-        raise UsageError(
-            f"labels must be (n,) for {len(images)} images, found {tuple(labels.shape)}."
-        )
-    given, labels = _images(backbone, images, effort), labels.to(images.device)
+    threat, given = one_threat(threat), _images(backbone, images, effort)
+    _check_head(head)
+    labels = _labels(labels, len(images), len(head.bias)).to(images.device)
     with full_precision():
-        pool = _attacked(given, extract(given), loss_aim(head, labels), threat, effort)
+        clean = extract(given)
+        _check_matrix("weight of head", head.weight, clean.shape[1])
+        pool = _attacked(given, clean, loss_aim(head, labels), threat, effort)
         return pool.scores(head).always_correct(labels)
 
 
@@ -157,6 +162,16 @@ class _Floats(Images):
 
 
 def _images(backbone: Module | Features, images: Tensor, effort: Effort) -> Images:
+    if not isinstance(images, Tensor):
+        raise UsageError(
+            f"images must be a torch.Tensor, found {type(images).__name__}.",
+            hint="torch.from_numpy makes one of an array.",
+        )
+    if not callable(backbone) and not isinstance(backbone, Module):
+        raise UsageError(
+            "backbone must be a torch.nn.Module, a Module or a function of images, found"
+            f" {type(backbone).__name__}."
+        )
     if images.ndim != 4 or images.shape[1] != 3 or not len(images):
         raise UsageError(f"images must have the shape (n,3,h,w), found {tuple(images.shape)}.")
     if not images.is_floating_point() or not (images.min() >= 0 and images.max() <= 1):
@@ -170,7 +185,45 @@ def _images(backbone: Module | Features, images: Tensor, effort: Effort) -> Imag
         features = frozen(backbone).to(images.device)
     else:
         features = backbone
-    return _Floats(images.detach(), features, images.device, BatchSize(effort.batch_size))
+    return _Floats(
+        images.detach(), lambda x: pooled(features(x)), images.device, BatchSize(effort.batch_size)
+    )
+
+
+def _check_matrix(name: str, matrix: Tensor, width: int) -> None:
+    """Refuse what cannot be multiplied with features (n,width)."""
+    if not isinstance(matrix, Tensor):
+        raise UsageError(f"{name} must be a tensor, found {type(matrix).__name__}.")
+    if matrix.ndim != 2 or matrix.shape[1] != width:
+        raise UsageError(
+            f"{name} must be (r,{width}) for features (n,{width}), found {tuple(matrix.shape)}."
+        )
+
+
+def _check_head(head: LinearHead) -> None:
+    if not isinstance(head, LinearHead):
+        raise UsageError(f"head must be a LinearHead, found {type(head).__name__}.")
+    weight, bias = tuple(head.weight.shape), tuple(head.bias.shape)
+    if len(weight) != 2 or bias != weight[:1]:
+        raise UsageError(
+            f"head must have a weight (K,d) and a bias (K,), found {weight} and {bias}."
+        )
+
+
+def _labels(labels: Tensor, images: int, classes: int) -> Tensor:
+    """Labels (n,) int64, each a class of the head."""
+    if not isinstance(labels, Tensor):
+        raise UsageError(f"labels must be a tensor, found {type(labels).__name__}.")
+    if tuple(labels.shape) != (images,):
+        raise UsageError(f"labels must be (n,) for {images} images, found {tuple(labels.shape)}.")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise UsageError(f"labels must be whole numbers, found {labels.dtype}.")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UsageError(
+            f"labels must lie in 0..{classes - 1} for a head of {classes} classes, found"
+            f" {labels.min()} to {labels.max()}."
+        )
+    return labels.long()
 
 
 def _attacked(images: Images, clean: Tensor, aim: Aim, threat: ThreatModel, effort: Effort) -> Pool:

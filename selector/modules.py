@@ -29,7 +29,8 @@ _Three = tuple[float, float, float]
 class Module:
     """A network as a backbone.
 
-    The module maps normalised images (n,3,h,w) float32 to features (n,d), pooled; maps (n,c,h,w)
+    The module maps normalised images (n,3,h,w) float32 to features (n,d), pooled, of floating point
+    and used as float32; maps (n,c,h,w)
     and sequences (n,t,d) are refused, since which pooling is meant is yours to say. It is used
     through a copy in evaluation mode whose weights take no gradient, so that the module itself
     stays as it is. The gradient with respect to the image must flow.
@@ -55,7 +56,7 @@ class Module:
     interpolation: Interpolation = "bicubic"
 
     def __post_init__(self) -> None:
-        if not self.name or not self.name.isprintable():
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise UsageError(f"name of a Module must be printable, found {self.name!r}.")
         if not isinstance(self.module, nn.Module):
             raise UsageError(
@@ -179,15 +180,31 @@ class _Whole(nn.Module):
 
     def forward_head(self, features: Any, *, pre_logits: bool) -> Tensor:
         del pre_logits
-        if not isinstance(features, Tensor) or features.ndim != 2:
-            is_tensor = isinstance(features, Tensor)
-            found = f"shape {tuple(features.shape)}" if is_tensor else _kind(features)
-            raise CandidateError(
-                "no_pooled_features",
-                f"the module must return features (n, d), found {found}.",
-                hint="Pool them in it: maps by x.mean(dim=(2, 3)), sequences by x.mean(dim=1).",
-            )
-        return features
+        return pooled(features)
+
+
+def pooled(features: Any) -> Tensor:
+    """What a module returned, as features (n,d) float32.
+
+    Raises:
+        CandidateError: it is none, or not of floating point.
+    """
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        is_tensor = isinstance(features, Tensor)
+        found = f"shape {tuple(features.shape)}" if is_tensor else _kind(features)
+        raise CandidateError(
+            "no_pooled_features",
+            f"the module must return features (n, d), found {found}.",
+            hint="Pool them in it: maps by x.mean(dim=(2, 3)), sequences by x.mean(dim=1).",
+        )
+    if not features.is_floating_point():
+        found = str(features.dtype).removeprefix("torch.")
+        raise CandidateError(
+            "no_floating_point",
+            f"features must be floating point, found {found}.",
+            hint="Return what comes before rounding or comparing, through which no gradient flows.",
+        )
+    return features.float()
 
 
 def _state(module: nn.Module) -> FileRecord:

@@ -103,7 +103,12 @@ def choose_protocol(preset: Preset, device_type: str, overrides: Overrides, seed
     """A preset for the kind of device, with what the user overrides.
 
     Validation images are attacked like test images, so they follow ``--test-images`` at half.
+
+    Raises:
+        UsageError: there is no such preset.
     """
+    if preset not in PRESETS:
+        raise UsageError(f"--preset must be one of {', '.join(PRESETS)}, found {preset!r}.")
     on_cpu = device_type == "cpu"
     restarts, steps = (_CPU_SEARCH if on_cpu else _SEARCH)[preset]
     sizes = (_CPU_SIZES if on_cpu else _GPU_SIZES)[preset]

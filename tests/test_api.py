@@ -43,6 +43,7 @@ FEW: dict[str, Any] = {
 }  # fmt: skip
 THREAT = ("linf", "4/255")
 CPU = torch.device("cpu")
+LABEL = torch.tensor([1])
 
 
 def local(name: str) -> str:
@@ -154,6 +155,7 @@ def test_the_ranking_is_that_of_the_command(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["rank", *map(str, arguments)])
     assert result.exit_code == 0, result.stderr
     of_command = selector.read_ranking(output)
+    assert selector.read_ranking(str(output)) == of_command
 
     told: list[Any] = []
     of_python = selector.rank(
@@ -278,6 +280,23 @@ class Rounded(Small):
         return super().forward((x * 8).round())
 
 
+class Centred(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        features = super().forward(x)
+        return features - features.mean(dim=0)
+
+
+class Cast(Small):
+    """Features of another type."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).to(self.dtype)
+
+
 class Uncopied(Small):
     def __init__(self) -> None:
         super().__init__()
@@ -296,9 +315,12 @@ def damaged() -> nn.Module:
         (Maps, "no_pooled_features", "x.mean(dim=(2, 3))"),
         (Random, "not_deterministic", ""),
         (Rounded, "masked_gradients", ""),
+        (Centred, "depends_on_batch", "a mean, a norm"),
         (Uncopied, "cannot_copy", "copy.deepcopy"),
         (damaged, "non_finite_weights", "conv.weight"),
         (lambda: Small().double(), "forward_failed", ""),
+        (lambda: Cast(torch.int64), "no_floating_point", "floating point, found int64"),
+        (lambda: Cast(torch.bool), "no_floating_point", "found bool"),
     ],
 )
 def test_a_module_passes_the_checks_of_any_candidate(
@@ -403,6 +425,29 @@ def test_data_sets_are_the_task_of_the_folder(
         assert found.source == "dataset Dataset"
 
 
+def test_a_task_is_given_as_pairs_tensors_and_data_sets_are() -> None:
+    images, labels = noise()
+    items = list(zip(images, labels, strict=True))
+    wanted = rank_small(candidates={"small": Small()})
+    for given in (
+        (images, labels),
+        (torch.from_numpy(images).permute(0, 3, 1, 2), torch.tensor(labels)),
+        Dataset(items),
+        items,
+    ):
+        found = rank_small(candidates={"small": Small()}, task=given, image_size=12)
+        assert found.task.fingerprint == wanted.task.fingerprint
+        assert numbers(found.ranking[0]) == numbers(wanted.ranking[0])
+        (call,) = found.command
+        assert call.startswith(f"selector.rank(task=<{found.task.source} ")
+    assert rank_small(candidates={"small": Small()}, task=(images, labels)).task.image_size == 12
+
+
+def test_whole_numbers_are_of_any_integer_type() -> None:
+    found = rank_small(candidates={"small": Small()}, steps=np.int64(2), seed=np.int32(0))
+    assert (found.protocol.steps, found.protocol.seed) == (2, 0)
+
+
 def test_targets_spare_reading_and_only_what_is_drawn_is_decoded() -> None:
     images, labels = noise()
     data = Dataset([(Image.fromarray(image), n) for image, n in zip(images, labels, strict=True)])
@@ -452,6 +497,18 @@ def test_the_size_is_that_of_the_images_at_most_224() -> None:
 IMAGES = np.zeros((4, 8, 8, 3), dtype=np.uint8)
 
 
+class Failing:
+    """A data set whose third item is damaged."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        if index == 2:
+            raise ValueError("wet paper.\nAnd more.")
+        return IMAGES[index], index % 2
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -467,6 +524,15 @@ IMAGES = np.zeros((4, 8, 8, 3), dtype=np.uint8)
         (lambda: selector.task_from_arrays(IMAGES, [0] * 4, classes="aa"), "classes must be"),
         (lambda: selector.task_from_dataset(iter([])), "train must be a data set"),
         (lambda: selector.task_from_dataset([1, 2]), r"\(image, label\)"),
+        (lambda: selector.task_from_dataset(None), "train must be a data set .* found NoneType"),
+        (
+            lambda: selector.task_from_dataset(Failing()),
+            r"^train\[2\] cannot be .* ValueError: wet",
+        ),
+        (lambda: selector.task_from_arrays(IMAGES, None), "labels of train must be .* NoneType"),
+        (lambda: selector.task_from_arrays(IMAGES, np.array(3)), "labels of train must be one"),
+        (lambda: selector.task_from_arrays(IMAGES, [0] * 4, test=IMAGES), "test must be a pair"),
+        (lambda: selector.to_frame(None), "ranking must be what rank .* found NoneType"),
         (lambda: selector.Module("", Small()), "name of a Module"),
         (lambda: selector.Module("a", Small), "module of a must be"),
         (lambda: selector.Module("a", Small(), std=(1.0, 0.0, 1.0)), "std of a"),
@@ -487,7 +553,39 @@ IMAGES = np.zeros((4, 8, 8, 3), dtype=np.uint8)
         (lambda: rank_small(candidates=["a/b"], device="abacus"), "device must name"),
         (lambda: rank_small(candidates=["a/b"], budget=0), "budget must be seconds above 0"),
         (lambda: rank_small(candidates=["a/b"], certify=1), "certify needs norm of threat l2"),
-        (lambda: rank_small(candidates=["a/b"], task=7), "task must be a string"),
+        (lambda: rank_small(candidates=["a/b"], task=7), "task must be a string as the command ta"),
+        (lambda: rank_small(candidates=["a/b"], task=None), "task_from_dataset, found NoneType"),
+        (lambda: rank_small(candidates=["a/b"], task=IMAGES), "task_from_arrays .*found ndarray"),
+        (lambda: rank_small(candidates=["a/b"], task={"a": 1}), "pair .*, found dict"),
+        (lambda: rank_small(candidates=["a/b"], task=(IMAGES, [0] * 3)), "4 and 3"),
+        (lambda: rank_small(candidates=["a/b"], preset="x"), "preset must be one of quick, .*'x'"),
+        (lambda: rank_small(candidates=["a/b"], preset=None), "preset must be one of quick"),
+        (lambda: rank_small(candidates=["a/b"], steps="2"), "steps must be a whole .* '2'"),
+        (lambda: rank_small(candidates=["a/b"], steps=1.5), r"steps must be a whole .* 1\.5"),
+        (lambda: rank_small(candidates=["a/b"], restarts=True), "restarts must be a whole .*True"),
+        (lambda: rank_small(candidates=["a/b"], top="1"), "top must be a whole number"),
+        (lambda: rank_small(candidates=["a/b"], seed=-1), "seed must be at least 0, found -1"),
+        (lambda: rank_small(candidates=["a/b"], seed=None), "seed must be a whole number"),
+        (lambda: rank_small(candidates=["a/b"], image_size="8"), "image_size must be a whole"),
+        (lambda: rank_small(candidates=["a/b"], certify=0), "certify must be at least 1"),
+        (lambda: rank_small(candidates=["a/b"], confidence="1"), "confidence must be a number"),
+        (lambda: rank_small(candidates=["a/b"], budget=[1]), "budget must be a number"),
+        (lambda: rank_small(candidates=["a/b"], attack=["apgd"]), "attack must be a string"),
+        (lambda: rank_small(candidates=["a/b"], device=None), "device must be a string"),
+        (lambda: rank_small(candidates=["a/b"], store=5), "store must be the path"),
+        (lambda: rank_small(candidates=["a/b"], task_options=None), "task_options must be TaskOp"),
+        (
+            lambda: rank_small(candidates=["a/b"], threat=("linf", 0)),
+            "^eps of threat must be a fin",
+        ),
+        (
+            lambda: rank_small(candidates=["a/b"], threat=("linf", None)),
+            "eps of threat must be a n",
+        ),
+        (lambda: rank_small(candidates=["a/b"], threat=("linf", "x")), "eps of threat must be a n"),
+        (lambda: rank_small(candidates=None), "candidates must be names, .* found NoneType"),
+        (lambda: rank_small(candidates=nn.Sequential(Small())), "candidates .* found Sequential"),
+        (lambda: rank_small(candidates={5: Small()}), "name of a Module must be printable.* 5"),
         (
             lambda: rank_small(
                 candidates=["a/b"], task=selector.task_from_arrays(IMAGES, ["a"] * 4)
@@ -643,6 +741,26 @@ def test_a_head_withstands_what_lies_within_its_radius() -> None:
             ),
             "labels must be",
         ),
+        (lambda t: selector.measure_sensitivity(Small(), grey().numpy(), t), "Tensor, found ndarr"),
+        (
+            lambda t: selector.measure_sensitivity("small", grey(), t),
+            "backbone must be .*found str",
+        ),
+        (
+            lambda t: selector.measure_sensitivity(Small(), grey(), ("linf", 2)),
+            "^eps of threat must",
+        ),
+        (lambda t: selector.measure_sensitivity(Small(), grey(), "linf"), "threat must be"),
+        (lambda t: sensitivity_on(torch.eye(5), t), r"projection must be \(r,6\).*\(5, 5\)"),
+        (lambda t: sensitivity_on(np.eye(6), t), "projection must be a tensor"),
+        (lambda t: selector.Effort(steps="2"), "steps must be a whole number"),
+        (lambda t: selector.Effort(seed=-1), "seed must be at least 0"),
+        (lambda t: attack_on(torch.eye(2, 5), t), r"weight of head must be \(r,6\) .*\(2, 5\)"),
+        (lambda t: attack_on(torch.eye(3, 6), t), r"found \(3, 6\) and \(2,\)"),
+        (lambda t: attack_on(torch.eye(2, 6), t, torch.ones(1)), "whole numbers, found torch.fl"),
+        (lambda t: attack_on(torch.eye(2, 6), t, torch.tensor([2])), r"labels must lie in 0\.\.1"),
+        (lambda t: attack_on(torch.eye(2, 6), t, [1]), "labels must be a tensor, found list"),
+        (lambda t: selector.attack_head(Small(), None, grey(), torch.ones(1), t), "head must be"),
     ],
 )
 def test_building_blocks_name_what_is_wrong(
@@ -652,9 +770,65 @@ def test_building_blocks_name_what_is_wrong(
         make(selector.ThreatModel("l2", 0.1))
 
 
+def sensitivity_on(projection: Any, threat: ThreatModel) -> object:
+    return selector.measure_sensitivity(Small(), grey_12(), threat, projection=projection)
+
+
+def attack_on(weight: Tensor, threat: ThreatModel, labels: Any = LABEL) -> object:
+    head = selector.LinearHead(weight, torch.zeros(2))
+    return selector.attack_head(Small(), head, grey_12(), labels, threat)
+
+
+def grey_12() -> Tensor:
+    return torch.full((1, 3, 12, 12), 0.5)
+
+
+def test_norm_and_eps_are_a_threat() -> None:
+    linear, images = LinearBackbone(normal(4, 12, seed=0)), grey(2, torch.float32)
+    found, wanted = (
+        selector.measure_sensitivity(linear, images, threat)
+        for threat in (("linf", "4/255"), selector.ThreatModel("linf", 4 / 255))
+    )
+    assert torch.equal(found, wanted)
+    head = selector.LinearHead(torch.eye(2, 4), torch.zeros(2))
+    labels = head(linear(images)).argmax(dim=1)
+    for kind in (torch.int64, torch.int32):
+        withstood = selector.attack_head(linear, head, images, labels.to(kind), ("linf", 1e-6))
+        assert withstood.tolist() == [True, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_features_of_other_precision_are_measured_as_float32(dtype: torch.dtype) -> None:
+    cast = Cast(dtype)
+    found = rank_small(candidates={"cast": cast, "small": Small()})
+    assert not found.skipped
+    moved = {e.name: e.sensitivity.mean.value for e in found.ranking}
+    assert moved["cast"] == pytest.approx(moved["small"], rel=0.1)
+    threat, images = ("l2", 0.5), grey_12()
+    alone = selector.measure_sensitivity(cast, images, threat)
+    wanted = selector.measure_sensitivity(Small(), images, threat)
+    assert alone.tolist() == pytest.approx(wanted.tolist(), rel=0.1)
+
+
+def test_features_that_are_no_numbers_to_follow_are_refused() -> None:
+    with pytest.raises(CandidateError, match="must be floating point, found int32") as caught:
+        selector.measure_sensitivity(Cast(torch.int32), grey_12(), ("l2", 0.5))
+    assert caught.value.code == "no_floating_point"
+
+
 def test_a_module_that_cannot_be_copied_is_said_to_be() -> None:
     with pytest.raises(CandidateError, match=r"copy\.deepcopy"):
         selector.measure_sensitivity(Uncopied(), grey(), selector.ThreatModel("l2", 0.1))
+
+
+def test_a_registry_may_be_named_by_a_string(tmp_path: Path) -> None:
+    path = tmp_path / "zoo.yaml"
+    path.write_text(
+        "candidates: [{model: 'local-dir:a'}, {model: 'hf-hub:acme/b'}]\n", encoding="utf-8"
+    )
+    found = selector.read_registry(str(path))
+    assert found == selector.read_registry(path)
+    assert found[0].directory == tmp_path / "a"
 
 
 def test_a_registry_cannot_name_a_module(tmp_path: Path) -> None:

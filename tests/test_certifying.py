@@ -123,7 +123,7 @@ def test_planned_passes_are_the_passes_made(
 ) -> None:
     planned = planned_certification(setting, SMOOTHING)
     assert planned == 4 * (120 + 30) + 20 * (100 + 120)
-    assert certified.cost.forward_passes == planned + 3 * running.PREFLIGHT_IMAGES
+    assert certified.cost.forward_passes == planned + 4 * running.PREFLIGHT_IMAGES
     assert certified.cost.seconds > 0
 
 

@@ -173,7 +173,7 @@ def test_passes_are_as_many_as_planned_but_for_the_pairs_in_doubt(
     measured: Evaluation, setting: Setting
 ) -> None:
     most, made = most_passes(setting), measured.cost
-    assert made.forward_passes <= most.forward + 3 * PREFLIGHT_IMAGES
+    assert made.forward_passes <= most.forward + 4 * PREFLIGHT_IMAGES
     assert made.backward_passes <= most.backward + PREFLIGHT_IMAGES
     planned = planned_passes(setting)
     assert planned.forward < most.forward
@@ -191,7 +191,7 @@ def assert_pairs(measured: Evaluation, setting: Setting, possible: range) -> Non
     pairs, rest = divmod(measured.cost.backward_passes - backward, pair.backward_passes)
     assert rest == 0
     assert pairs in possible
-    forward = 3 * PREFLIGHT_IMAGES + SIZES.train + validation + test
+    forward = 4 * PREFLIGHT_IMAGES + SIZES.train + validation + test
     forward += (NOISE_DRAWS + SEARCH_STEPS) * test + full.forward_passes * (validation + 2 * test)
     forward += losses * half.forward_passes * test + pairs * pair.forward_passes
     # An image that is far from a maximum saves one in each search with two starts.

@@ -277,10 +277,12 @@ def test_imports_form_no_circle() -> None:
                 "selector.session",
                 "selector.cli",
                 "selector.api",
+                "selector.arguments",
             },
         ),
         ("selector.api", set()),
         ("selector.blocks", set()),
+        ("selector.arguments", {"selector.api", "selector.blocks"}),
         ("selector.modules", {"selector.api", "selector.blocks", "selector.fetching"}),
         ("selector.origin", {"selector.modules", "selector.fetching"}),
         (

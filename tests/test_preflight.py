@@ -81,6 +81,52 @@ class RoundingOfOneImage(Good):
         return super().forward_features(torch.cat([x[:1], rounded[1:2], x[2:]]))
 
 
+class Centred(Good):
+    """Features less those of the mean image of the batch."""
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        features = x.mean(dim=(2, 3))
+        return features - features.mean(dim=0)
+
+
+class LessTheFirst(Good):
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        features = x.mean(dim=(2, 3))
+        return 1 + features - features[:1]
+
+
+class LessTheLast(Good):
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        features = x.mean(dim=(2, 3))
+        return 1 + features - features[-1:]
+
+
+class NotANumberAlone(Good):
+    """As a standard deviation over the batch is."""
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        features = x.mean(dim=(2, 3))
+        return features if len(x) > 1 else features * math.nan
+
+
+class Squeezed(Good):
+    """Without the dimension of the batch where it is one."""
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return x.mean(dim=(2, 3)).squeeze()
+
+
+class InHalfPrecision(Good):
+    """Sums of many values, each rounded to 8 bits."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        weight, bias = (value.bfloat16() for value in (self.conv.weight, self.conv.bias))
+        return nn.functional.conv2d(x.bfloat16(), weight, bias).tanh()
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return super().forward_head(x, pre_logits).float()
+
+
 class Detached(Good):
     def forward_features(self, x: Tensor) -> Tensor:
         return super().forward_features(x.detach())
@@ -139,6 +185,11 @@ def test_a_good_backbone_passes(norm: Norm, size: int):
         (Infinite, "non_finite_features"),
         (Dropout, "not_deterministic"),
         (Constant, "collapsed_features"),
+        (Centred, "depends_on_batch"),
+        (LessTheFirst, "depends_on_batch"),
+        (LessTheLast, "depends_on_batch"),
+        (NotANumberAlone, "depends_on_batch"),
+        (Squeezed, "forward_failed"),
         (Rounding, "masked_gradients"),
         (RoundingOfOneImage, "masked_gradients"),
         (Detached, "masked_gradients"),
@@ -149,6 +200,10 @@ def test_a_good_backbone_passes(norm: Norm, size: int):
 def test_a_planted_failure_is_found(network: type[nn.Module], code: str, norm: Norm):
     eps = 8 / 255 if norm == "linf" else 0.2
     assert failure(backbone(network()), ThreatModel(norm, eps)).code == code
+
+
+def test_half_precision_depends_on_no_batch():
+    check_backbone(backbone(InHalfPrecision()), images(), ThreatModel("linf", 8 / 255))
 
 
 def test_rounding_so_coarse_that_nothing_moves_is_found():

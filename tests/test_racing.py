@@ -584,7 +584,7 @@ def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
     first, heads = screen(prepared, setting, Look(0, 16))
     second, same = screen(prepared, setting, Look(16, 24), heads)
     assert same is heads
-    preflight = 4 * PREFLIGHT_IMAGES
+    preflight = 5 * PREFLIGHT_IMAGES
     # One clean pass, and twelve for the displacement of an image that is attacked; twelve for each
     # pair in doubt, of five heads on validation images and of one on test images.
     known = (60 + 13 * (10 + 16), 13 * 8)

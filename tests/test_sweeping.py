@@ -116,7 +116,7 @@ def test_what_no_threat_changes_is_done_once(
     # Loading checks a few images, too; and what is lost under less needs no attack under more.
     saved = (len(setting.threats) - 1) * (clean + PREFLIGHT_IMAGES)
     assert swept.cost.forward_passes <= one_by_one - saved
-    assert swept.cost.forward_passes <= most_passes(setting).forward + 3 * PREFLIGHT_IMAGES
+    assert swept.cost.forward_passes <= most_passes(setting).forward + 4 * PREFLIGHT_IMAGES
     assert {one.cost.forward_passes for one in swept.evaluations} == {swept.cost.forward_passes}
     assert {one.baselines for one in swept.evaluations} == {alone[0].baselines}
 

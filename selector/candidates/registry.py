@@ -45,7 +45,7 @@ def from_models(models: Sequence[str]) -> tuple[Candidate, ...]:
     return tuple(found)
 
 
-def read_registry(path: Path) -> tuple[Candidate, ...]:
+def read_registry(path: str | Path) -> tuple[Candidate, ...]:
     """All candidates of a registry file.
 
     Folders of ``local-dir:`` entries are relative to the file.
@@ -53,6 +53,7 @@ def read_registry(path: Path) -> tuple[Candidate, ...]:
     Raises:
         UsageError: the file is missing or is not a registry; with the line where that shows.
     """
+    path = Path(path)
     file = read_yaml(path, "--registry")
     if not isinstance(file.document, dict) or not isinstance(file.document.get("candidates"), list):
         raise UsageError(

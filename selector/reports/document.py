@@ -42,14 +42,14 @@ def to_json(document: Record) -> str:
     return document.model_dump_json(indent=2) + "\n"
 
 
-def read_ranking(path: Path) -> Ranking:
+def read_ranking(path: str | Path) -> Ranking:
     """The ranking in a file.
 
     Raises:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     try:

@@ -19,8 +19,12 @@ def to_frame(ranking: AnyRanking) -> pandas.DataFrame:
     """A row for each candidate; columns as of ``--format csv``: :mod:`selector.reports.columns`.
 
     Raises:
-        UsageError: pandas is not there.
+        UsageError: it is no ranking, or pandas is not there.
     """
+    if not isinstance(ranking, AnyRanking):
+        raise UsageError(
+            f"ranking must be what rank or read_ranking returns, found {type(ranking).__name__}."
+        )
     try:
         import pandas
     except ImportError:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from selector.errors import UsageError, printable, shorten
+from selector.errors import UsageError, first_line, printable, shorten
 from selector.tasks.arrays import to_picture, to_values
 from selector.tasks.labelling import Label, Parts, Rows, assemble
 from selector.tasks.listing import Listing, Picture
@@ -90,7 +90,7 @@ def task_from_arrays(
     given = {"train": (images, labels), "validation": validation, "test": test}
     order = _order(classes)
     rows = {
-        part: _array_rows(part, *pair, order) for part, pair in given.items() if pair is not None
+        part: _array_rows(part, pair, order) for part, pair in given.items() if pair is not None
     }
     side = min(to_values(images, "images").shape[1:3])
     return GivenTask(
@@ -134,7 +134,11 @@ def task_from_dataset(
     """
     given = {"train": train, "validation": validation, "test": test}
     order = _order(classes)
-    rows = {part: _item_rows(part, data, order) for part, data in given.items() if data is not None}
+    rows = {
+        part: _item_rows(part, data, order)
+        for part, data in given.items()
+        if data is not None or part == "train"
+    }
     return GivenTask(
         printable(name),
         f"dataset {type(train).__name__}",
@@ -143,7 +147,10 @@ def task_from_dataset(
     )
 
 
-def _array_rows(part: str, images: Images, labels: Labels, order: tuple[str, ...] | None) -> Rows:
+def _array_rows(part: str, pair: tuple[Images, Labels], order: tuple[str, ...] | None) -> Rows:
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise UsageError(f"{part} must be a pair (images, labels), found {type(pair).__name__}.")
+    images, labels = pair
     where = f"images of {part}"
     pixels, known = to_values(images, where), _known(labels, order, f"labels of {part}")
     if len(pixels) != len(known):
@@ -175,12 +182,23 @@ def _item_rows(part: str, data: Any, order: tuple[str, ...] | None) -> Rows:
 def _raw_labels(part: str, data: Any) -> list[int | str]:
     targets = getattr(data, "targets", None)
     if targets is None or getattr(data, "target_transform", None) is not None:
-        return [_plain(_item(part, data, i)[1]) for i in range(len(data))]
+        return [_plain(_readable(part, data, i)[1]) for i in range(len(data))]
     if len(targets) != len(data):
         raise UsageError(
             f"{part} must have a target of each of its {len(data)} items, found {len(targets)}."
         )
     return [_plain(target) for target in targets]
+
+
+def _readable(part: str, data: Any, index: int) -> tuple[Any, Any]:
+    try:
+        return _item(part, data, index)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{part}[{index}] cannot be read: {type(error).__name__}: {first_line(error)}."
+        ) from error
 
 
 def _item(part: str, data: Any, index: int) -> tuple[Any, Any]:
@@ -208,7 +226,9 @@ def _item_picture(part: str, data: Any, index: int, label: int | str, lock: Lock
 
 def _known(labels: Any, order: tuple[str, ...] | None, where: str) -> list[Label]:
     """Labels as numbers or names; where there are class names, as these."""
-    flat = labels.tolist() if isinstance(labels, np.ndarray | Tensor) else list(labels)
+    flat = labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels
+    if not isinstance(flat, Iterable):
+        raise UsageError(f"{where} must be one of each image, found {type(labels).__name__}.")
     found = [_plain(label) for label in flat]
     if order is None:
         return list(found)
