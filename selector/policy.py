@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -131,18 +132,23 @@ class Policy(Entry):
     ] = "value"
 
 
-def build_policy(file: Path | None, options: Mapping[str, object]) -> Policy:
-    """The policy of a file, overridden by options.
+def build_policy(
+    file: Path | None,
+    options: Mapping[str, object],
+    configured: Mapping[str, object] = MappingProxyType({}),
+) -> Policy:
+    """The policy of a file, overridden by options that were typed.
 
     Args:
         file: YAML; None where there is none.
         options: by the keys of a policy file; None stands for one that was not given.
+        configured: the same of options that were not typed, which the file overrides.
 
     Raises:
         UsageError: the file cannot be read, a key or a value is wrong, or nothing is required.
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    policy = Policy.model_validate(_fields(_read_file(file)) | _fields(_from_options(given)))
+    sources = (_from_options(configured), _read_file(file), _from_options(options))
+    policy = Policy.model_validate({k: v for one in sources for k, v in _fields(one).items()})
     if not set(_fields(policy)) - _MANNERS:
         raise UsageError(
             "gate needs something to require, found neither an option nor a --policy that does.",
@@ -165,6 +171,15 @@ def _fields(policy: Policy) -> dict[str, Any]:
     }
 
 
+def required_by(path: Path) -> frozenset[str]:
+    """The keys that a policy file says something of.
+
+    Raises:
+        UsageError: it cannot be read, or a key or a value is wrong.
+    """
+    return frozenset(_fields(_read_file(path)))
+
+
 def _read_file(path: Path | None) -> Policy:
     if path is None:
         return Policy()
@@ -179,7 +194,7 @@ def _read_file(path: Path | None) -> Policy:
 
 def _from_options(given: Mapping[str, object]) -> Policy:
     try:
-        return Policy.model_validate(given)
+        return Policy.model_validate({k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
         field, _, said = explain(error, Policy).partition(": ")
         option = "--" + field.partition(".")[0].replace("_", "-")

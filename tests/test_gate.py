@@ -381,3 +381,68 @@ def test_nothing_heavy_is_waited_for(tmp_path: Path) -> None:
     loaded = set(done.stderr.split())
     assert "pydantic" in loaded
     assert not loaded & {"torch", "numpy", "scipy", "timm", "huggingface_hub", "datasets"}
+
+
+# --- what was not typed --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a ranking that a strict policy does not hold of."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.json").write_text(to_json(board()))
+    (tmp_path / "pol.yaml").write_text("min_attacked_accuracy: 0.9\n")
+    return tmp_path
+
+
+def required_of(*arguments: str) -> tuple[dict[str, str], str]:
+    """Requirements by their keys, and what was said beside them."""
+    done = CliRunner().invoke(app, ["gate", "r.json", "--format", "json", *arguments])
+    checks = json.loads(done.stdout)["checks"]
+    assert done.exit_code == (0 if all(check["holds"] for check in checks) else 4)
+    return {check["requirement"]: check["required"] for check in checks}, done.stderr
+
+
+def test_the_environment_does_not_weaken_a_policy(
+    weak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_GATE_MIN_ATTACKED_ACCURACY", "0")
+    checks, said = required_of("--policy", "pol.yaml")
+    assert checks == {"min_attacked_accuracy": "at least 0.9"}
+    assert said == (
+        "not typed: --min-attacked-accuracy 0.0 from SELECT_GATE_MIN_ATTACKED_ACCURACY"
+        " (not used: pol.yaml says it)\n"
+    )
+
+
+def test_a_configuration_does_not_weaken_a_policy_and_adds_to_it(weak: Path) -> None:
+    (weak / "selector.toml").write_text('[gate]\nmin-attacked-accuracy = 0\nmax-params = "1B"\n')
+    checks, said = required_of("--policy", "pol.yaml")
+    assert checks == {
+        "min_attacked_accuracy": "at least 0.9",
+        "max_params": "at most 1,000,000,000",
+    }
+    table = f"{weak / 'selector.toml'} [gate]"
+    assert said == (
+        f"not typed: --min-attacked-accuracy 0.0 from {table} (not used: pol.yaml says it);"
+        f" --max-params 1B from {table}\n"
+    )
+
+
+def test_what_is_typed_overrides_a_policy_whatever_is_configured(
+    weak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_GATE_MIN_ATTACKED_ACCURACY", "0")
+    checks, said = required_of("--policy", "pol.yaml", "--min-attacked-accuracy", "0.8")
+    assert (checks, said) == ({"min_attacked_accuracy": "at least 0.8"}, "")
+
+
+def test_without_a_policy_what_is_not_typed_counts_and_is_told(
+    weak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_GATE_MIN_ATTACKED_ACCURACY", "0.95")
+    checks, said = required_of()
+    assert checks == {"min_attacked_accuracy": "at least 0.95"}
+    assert said == (
+        "not typed: --min-attacked-accuracy 0.95 from SELECT_GATE_MIN_ATTACKED_ACCURACY\n"
+    )
