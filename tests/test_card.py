@@ -304,6 +304,17 @@ def test_options_that_do_not_go_together_are_refused(
     assert words in " ".join(done.stderr.split())
 
 
+def test_nothing_is_sent_because_of_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_CARD_PUSH", "1")
+    monkeypatch.setenv("SELECT_CARD_CREATE_PR", "1")
+    done = card(local(), tmp_path, model="tiny")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("model-index:")
+    assert "SELECT_CARD_PUSH is ignored" in done.stderr
+
+
 def test_a_local_folder_cannot_be_pushed(tmp_path: Path) -> None:
     done = card(local(), tmp_path, "--push", "--create-pr", model="tiny")
     assert (done.exit_code, done.stdout) == (2, "")

@@ -12,7 +12,13 @@ from builders import evaluation, made, ranking, right
 from typer.testing import CliRunner
 
 from selector.cli import app
-from selector.cli.configured import PREFIX, ConfigurableCommand, ConfigurableGroup, configure
+from selector.cli.configured import (
+    PREFIX,
+    TYPED_ONLY,
+    ConfigurableCommand,
+    ConfigurableGroup,
+    configure,
+)
 from selector.configuration import configured, find
 from selector.records import ConfiguredOption
 from selector.reports.document import to_json
@@ -236,14 +242,61 @@ def test_every_option_of_every_command_is_shown(project: Path) -> None:
 
 def test_a_variable_that_sets_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECT_RANK_EPSS", "1")
+    monkeypatch.setenv("SELECT_RNK_EPS", "1")
     monkeypatch.setenv("SELECT_SHELL_INIT_HELP", "")
     monkeypatch.setenv("SELECT_RANK_EPS", "1")
     result = CliRunner().invoke(app, ["config", "rank"])
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
-        "SELECT_RANK_EPSS is set, but is no option of selector.",
+        "SELECT_RANK_EPSS is set, but is no option of selector; did you mean SELECT_RANK_EPS?",
+        "SELECT_RNK_EPS is set, but is no option of selector; did you mean SELECT_RANK_EPS?",
         "SELECT_SHELL_INIT_HELP is set, but is no option of selector.",
     ]
+
+
+def test_any_command_tells_it_beside_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECT_RANK_EPPS", "1")
+    result = CliRunner().invoke(app, ["schema", "lock"])
+    assert json.loads(result.stdout)["title"]
+    assert result.stderr == (
+        "SELECT_RANK_EPPS is set, but is no option of selector; did you mean SELECT_RANK_EPS?\n"
+    )
+
+
+# --- what only counts if typed -------------------------------------------------------------------
+
+
+def test_all_that_only_counts_if_typed_is_an_option() -> None:
+    assert TYPED_ONLY.keys() <= {key for options in shown().values() for key in options}
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ("card", "push"),
+        ("card", "create-pr"),
+        ("rank", "allow-pickle"),
+        ("certify", "allow-pickle"),
+    ],
+)
+def test_neither_file_nor_environment_switch_it_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch, command: str, key: str
+) -> None:
+    file = project / "selector.toml"
+    file.write_text(f"[{command}]\n{key} = true\n")
+    message = refused()
+    assert f"{file} [{command}] {key}: counts only if typed, as it " in message
+    assert f"type --{key} where it is meant" in message
+    file.unlink()
+    variable = f"SELECT_{command}_{key.replace('-', '_')}".upper()
+    monkeypatch.setenv(variable, "1")
+    result = CliRunner().invoke(app, ["config", command, "--json"])
+    assert f"{variable} is ignored: --{key} counts only if typed, as it " in result.stderr
+    found = json.loads(result.stdout)["commands"][command][key]
+    assert found == {"value": False, "origin": "default", "where": None, "variable": None}
+    table = CliRunner().invoke(app, ["config", command]).stdout
+    (row,) = (line for line in table.splitlines() if f"{command} --{key} " in line)
+    assert "default, command line only" in row
 
 
 def test_an_unknown_command_is_refused(project: Path) -> None:

@@ -27,6 +27,7 @@ from selector.cli.gate import gate
 from selector.cli.lock import lock
 from selector.cli.rank import rank
 from selector.cli.report import report
+from selector.cli.variables import tell_ignored
 
 __all__ = ["app", "main"]
 
@@ -82,6 +83,7 @@ def _common(
 ) -> None:
     del version
     with exit_codes():
+        tell_ignored(ctx)
         configure(ctx, config)
 
 
