@@ -153,13 +153,34 @@ def test_a_file_can_be_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert shown()["rank"]["seed"]["value"] == 5
 
 
+def test_keys_have_dashes_or_underscores(project: Path) -> None:
+    (project / "selector.toml").write_text(
+        "[gate]\nmin_attacked_accuracy = 0.5\nmax-params = '1K'\n"
+    )
+    found = shown()["gate"]
+    assert found["min-attacked-accuracy"]["value"] == 0.5
+    assert found["max-params"]["value"] == "1K"
+
+
+def test_a_file_of_any_name_may_have_the_form_of_a_pyproject(project: Path) -> None:
+    file = project / "p.toml"
+    file.write_text("[project]\nname = 'p'\n[tool.selector.gate]\nmax-skipped = 1\n")
+    found = shown("--config", str(file))["gate"]["max-skipped"]
+    assert (found["value"], found["where"]) == (1, f"{file} [tool.selector.gate]")
+    file.write_text("[tool.ruff]\n")
+    assert "must have a table [tool.selector]" in refused("--config", str(file), "schema")
+    file.write_text("[gate]\nmax-skipped = 1\n[tool.selector.gate]\nmax-skipped = 2\n")
+    assert "[tool]: unknown command" in refused("--config", str(file), "schema")
+
+
 # --- what is wrong -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[rank]\ntest_images = 3\n", "[rank] test_images: unknown option; did you mean test-im"),
+        ("[rank]\ntest_imags = 3\n", "[rank] test_imags: unknown option; did you mean test-im"),
+        ("[rank]\ntest-images = 3\ntest_images = 4\n", "[rank] test_images is given already"),
         ("[rank]\nzzz = 3\n", "[rank] zzz: unknown option; known are task, "),
         ("[rnk]\n", "[rnk]: unknown command; did you mean rank."),
         ("seed = 3\n", "[seed]: unknown command; known are rank, "),
@@ -202,6 +223,37 @@ def test_a_named_file_must_be_one(project: Path) -> None:
     other = project / "pyproject.toml"
     other.write_text("[tool.ruff]\n")
     assert "must have a table [tool.selector]" in refused("--config", str(other), "schema")
+
+
+def test_a_wrong_value_is_not_blamed_on_who_typed_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = project / "selector.toml"
+    file.write_text("[gate]\nmax-params = 'lots'\n")
+    document = project / "ranking.json"
+    document.write_text(to_json(ranking([evaluation("a", right(70))])))
+    assert refused("gate", str(document)).endswith(
+        f"--max-params: must be a number such as 100M, found 'lots'. It is from {file} [gate]."
+    )
+    assert "It is from" not in refused("gate", str(document), "--max-params", "many")
+    monkeypatch.setenv("SELECT_GATE_MAX_PARAMS", "x")
+    assert "It is from SELECT_GATE_MAX_PARAMS." in refused("gate", str(document))
+    # What cannot be read as a number is refused before the command begins.
+    monkeypatch.setenv("SELECT_GATE_MAX_SKIPPED", "few")
+    message = " ".join(refused("gate", str(document)).replace("│", " ").split())
+    assert "Invalid value for '--max-skipped'" in message
+    assert "an integer. It is from SELECT_GATE_MAX_SKIPPED." in message
+    typed = refused("gate", str(document), "--max-skipped", "many")
+    assert "It is from" not in typed
+
+
+def test_a_wrong_eps_of_the_environment_is_its_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_RANK_EPS", "x")
+    message = refused("rank")
+    assert "--eps must be a number or a fraction such as 4/255, found 'x'." in message
+    assert message.endswith("It is from SELECT_RANK_EPS.")
 
 
 def test_a_file_of_control_characters_stays_text(project: Path) -> None:

@@ -39,7 +39,7 @@ def config(
     3. a file: eps = "2/255", tag = ["small"], offline = true, in the table \\[rank] of
     selector.toml or \\[tool.selector.rank] of pyproject.toml, whichever is nearest from the working
     folder upwards, selector.toml first; `selector --config FILE rank`, or SELECT_CONFIG, names
-    another
+    another, in either form; a key may have _ for -
 
     4. the default
 

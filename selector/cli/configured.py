@@ -46,7 +46,19 @@ class ConfigurableGroup(TyperGroup):
 
 
 class ConfigurableCommand(TyperCommand):
-    """A command whose documents say which of its options were not typed."""
+    """A command whose documents and errors say which of its options were not typed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read them; what a file says was read before, so that only a variable can be wrong."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            name = getattr(error.param, "name", None)
+            source = ctx.get_parameter_source(name) if name else None
+            if source is not None and _ORIGINS[source.name] == "environment":
+                where = _variable(ctx.auto_envvar_prefix, error.param)
+                error.message = f"{error.message.rstrip('.')}. It is from {where}."
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
