@@ -331,6 +331,17 @@ def test_it_is_written_to_a_file_and_then_not_printed(tmp_path: Path) -> None:
     assert (tmp_path / "card.yaml").read_text(encoding="utf-8") == printed
 
 
+@pytest.mark.parametrize("command", [["card", "R", "tiny"], ["report", "R"]])
+def test_the_ranking_is_not_overwritten(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "ranking.json"
+    path.write_text(to_json(local()), encoding="utf-8")
+    arguments = [str(path) if one == "R" else one for one in command]
+    done = CliRunner().invoke(app, [*arguments, "-o", str(path)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--output must not be the file that is read" in done.stderr
+    assert path.read_text(encoding="utf-8") == to_json(local())
+
+
 def test_it_waits_for_no_library_and_without_push_for_no_client(tmp_path: Path) -> None:
     path = tmp_path / "ranking.json"
     path.write_text(to_json(published()), encoding="utf-8")

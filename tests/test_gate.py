@@ -148,9 +148,27 @@ def test_certificates_that_are_not_there_are_violations() -> None:
     assert not only(other, min_certified_accuracy=0.0).holds
     failed = board(certified=(skipped("a", model="local-dir:a", reason="out of memory."),))
     assert only(failed, min_certified_accuracy=0.0).reason == "out of memory"
-    elsewhere = only(board(certified=(certified("a"),)), min_certified_accuracy=0.0, at_radius=0.4)
+    elsewhere = only(board(certified=(certified("a"),)), min_certified_accuracy=0.0, at_radius=0.6)
     assert not elsewhere.holds
     assert elsewhere.found == "certified accuracy at l2 0.25, 0.5"
+    assert elsewhere.reason == "the ranking tells it at no radius so large"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "accuracy"), [(0.1, 0.25, "0.5"), (0.3, 0.5, "0.25"), (0.499, 0.5, "0.25")]
+)
+def test_a_certificate_at_a_larger_radius_implies_it(
+    asked: float, told: float, accuracy: str
+) -> None:
+    document = board(certified=(certified("a"),))
+    check = only(document, min_certified_accuracy=0.25, at_radius=asked)
+    assert check.holds
+    assert check.required == f"at least 0.25 at l2 {asked:g}"
+    assert check.found == (
+        f"{accuracy} at l2 {told:g}, and no less at l2 {asked:g},"
+        " each image with confidence 0.999"
+    )
+    assert only(document, min_certified_accuracy=0.3, at_radius=asked).holds is (told == 0.25)
 
 
 # --- what is recorded ----------------------------------------------------------------------------
@@ -182,6 +200,19 @@ def test_parameters_skipped_and_age() -> None:
     assert not only(board(created="yesterday"), max_age="1d").holds
     assert only(board(created="2026-11-23T10:00:00+02:00"), max_age="24h").holds
     assert not only(board(created="2026-11-23T07:59:59"), max_age="24h").holds
+
+
+def test_a_ranking_of_the_future_is_not_young() -> None:
+    check = only(board(created="2026-11-26T08:00:00+00:00"), max_age="30d")
+    assert (check.holds, check.found, check.value) == (False, "-2 days", -2)
+    assert "made in the future" in check.reason
+    assert only(board(created="2026-11-24T08:00:00+00:00"), max_age="30d").reason == ""
+
+
+def test_days_are_counted_in_words() -> None:
+    check = only(board(), max_age="1d")
+    assert (check.required, check.found) == ("at most 1 day", "1 day")
+    assert only(board(), max_age="12h").required == "at most 0.5 days"
 
 
 @pytest.mark.parametrize(
