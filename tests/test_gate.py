@@ -165,8 +165,7 @@ def test_a_certificate_at_a_larger_radius_implies_it(
     assert check.holds
     assert check.required == f"at least 0.25 at l2 {asked:g}"
     assert check.found == (
-        f"{accuracy} at l2 {told:g}, and no less at l2 {asked:g},"
-        " each image with confidence 0.999"
+        f"{accuracy} at l2 {told:g}, and no less at l2 {asked:g}, each image with confidence 0.999"
     )
     assert only(document, min_certified_accuracy=0.3, at_radius=asked).holds is (told == 0.25)
 
@@ -288,12 +287,27 @@ def test_options_override_the_file(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("max_params: 1\nmin_atacked_accuracy: 1\n", "line 2: min_atacked_accuracy: unknown field"),
-        ("min_clean_accuracy: 90\n", "line 1: min_clean_accuracy: Input should be less than"),
-        ("min_clean_accuracy: true\n", "line 1: min_clean_accuracy: Input should be a valid num"),
+        ("min_clean_accuracy: 90\n", "found 90; write 0.9."),
+        ("min_clean_accuracy: 60%\n", "line 1: min_clean_accuracy: must be a number from 0 to 1"),
+        ("min_clean_accuracy: 60%\n", "such as 0.6, found '60%'; write 0.6."),
+        ("min_clean_accuracy: '0.6'\n", "found '0.6'; write 0.6."),
+        ("min_clean_accuracy: 1.5\n", "from 0 to 1 such as 0.6, found 1.5."),
+        ("min_clean_accuracy: 400\n", "from 0 to 1 such as 0.6, found 400."),
+        ("min_clean_accuracy: true\n", "line 1: min_clean_accuracy: must be a number from 0 "),
+        ("max_params: 1.5\n", "max_params: must be a number such as 100M, found 1.5."),
+        ("max_bound: -1\n", "max_bound: must be a number of nats, 0 or more, found -1."),
+        ("max_skipped: some\n", "max_skipped: must be a whole number, 0 or more, found 'some'."),
+        ("model: ''\n", "model: must be the name of a model, found ''."),
+        ("max_age: '30'\n", "max_age: must be an age such as 12h, 30d or 4w, found '30'."),
         ("max_params: many\n", "line 1: max_params: must be a number such as 100M, found 'many'"),
-        ("max_age: 30\n", "line 1: max_age: Input should be a valid timedelta"),
+        ("max_age: 30\n", "line 1: max_age: must be an age such as 12h, 30d or 4w, found 30"),
+        ("max_age: 30\n", "; write 30d for days."),
         ("max_age: 30 days\n", "line 1: max_age: must be an age such as 12h, 30d or 4w"),
-        ("license: []\n", "line 1: license: "),
+        ("license: []\n", "line 1: license: must be one or more names of licences"),
+        ("license: []\n", "[mit, apache-2.0], found []."),
+        ("license: ['']\n", "line 1: license: must be one or more names"),
+        ("license: mit\n", "found 'mit'; write [mit]."),
+        ("at_radius: 0\n", "at_radius: must be a number above 0 such as 0.5 or 1/2, found 0."),
         ("- max_params\n", "must hold keys such as"),
         ("", "must hold keys such as"),
         ("by: interval\n", "gate needs something to require"),
@@ -385,8 +399,9 @@ def test_the_command_in_all_its_forms(tmp_path: Path) -> None:
     [
         ([], "gate needs something to require"),
         (["--max-params", "lots"], "--max-params: must be a number such as 100M, found 'lots'."),
-        (["--min-clean-accuracy", "90"], "--min-clean-accuracy: Input should be less than"),
-        (["--min-clean-accuracy", "nan"], "--min-clean-accuracy: Input should be a finite number"),
+        (["--min-clean-accuracy", "90"], "--min-clean-accuracy: must be a number from 0 to 1"),
+        (["--license", ""], "--license: must be one or more names of licences such as"),
+        (["--min-clean-accuracy", "nan"], "such as 0.6, found nan."),
         (["--max-age", "soon"], "--max-age: must be an age"),
         (["--policy", "nowhere.yaml"], "--policy must name a readable file"),
     ],
