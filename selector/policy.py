@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -181,22 +180,18 @@ class Policy(Entry):
     ] = "value"
 
 
-def build_policy(
-    file: Path | None,
-    options: Mapping[str, object],
-    configured: Mapping[str, object] = MappingProxyType({}),
-) -> Policy:
-    """The policy of a file, overridden by options that were typed.
+def combine(file: Policy, typed: Mapping[str, object], configured: Mapping[str, object]) -> Policy:
+    """A policy of options that were typed, then of a file, then of options that were not typed.
 
     Args:
-        file: YAML; None where there is none.
-        options: by the keys of a policy file; None stands for one that was not given.
-        configured: the same of options that were not typed, which the file overrides.
+        file: as :func:`read_policy` gives it.
+        typed: by the keys of a policy file; None stands for one that was not given.
+        configured: the same of those from the environment or a configuration file.
 
     Raises:
-        UsageError: the file cannot be read, a key or a value is wrong, or nothing is required.
+        UsageError: a value is wrong, or nothing is required.
     """
-    sources = (_from_options(configured), _read_file(file), _from_options(options))
+    sources = (_from_options(configured), file, _from_options(typed))
     policy = Policy.model_validate({k: v for one in sources for k, v in _fields(one).items()})
     if not set(_fields(policy)) - _MANNERS:
         raise UsageError(
@@ -220,16 +215,17 @@ def _fields(policy: Policy) -> dict[str, Any]:
     }
 
 
-def required_by(path: Path) -> frozenset[str]:
-    """The keys that a policy file says something of.
+def keys_of(policy: Policy) -> frozenset[str]:
+    """The keys that a policy file says something of."""
+    return frozenset(_fields(policy))
+
+
+def read_policy(path: Path | None) -> Policy:
+    """A policy file, which may require nothing; an empty policy where there is none.
 
     Raises:
         UsageError: it cannot be read, or a key or a value is wrong.
     """
-    return frozenset(_fields(_read_file(path)))
-
-
-def _read_file(path: Path | None) -> Policy:
     if path is None:
         return Policy()
     file = read_yaml(path, "--policy")

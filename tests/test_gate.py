@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import jsonschema
 import pytest
@@ -18,7 +20,7 @@ from typer.testing import CliRunner
 from selector.cli import app
 from selector.errors import UsageError
 from selector.gating import gate, violations
-from selector.policy import Policy, build_policy, parse_age
+from selector.policy import Policy, combine, parse_age, read_policy
 from selector.records import Evaluation, Gate, GateCheck, Ranking
 from selector.reports.document import json_schema, to_json
 from selector.reports.gate import escape_data, escape_property, to_github, to_text
@@ -34,7 +36,7 @@ def board(*evaluations: Evaluation, **fields: object) -> Ranking:
 
 
 def required(**requirements: object) -> Policy:
-    return build_policy(None, requirements)
+    return combine(Policy(), requirements, {})
 
 
 def only(document: Ranking, **requirements: object) -> GateCheck:
@@ -276,7 +278,7 @@ def test_violations_are_what_does_not_hold() -> None:
 def test_options_override_the_file(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("min_attacked_accuracy: 0.9\nmax_params: 100M\nlicense: [mit]\nmodel: null\n")
-    policy = build_policy(file, {"min_attacked_accuracy": 0.5, "license": None})
+    policy = combine(read_policy(file), {"min_attacked_accuracy": 0.5, "license": None}, {})
     assert policy.min_attacked_accuracy == 0.5
     assert policy.max_params == 100_000_000
     assert policy.license == ("mit",)
@@ -318,7 +320,7 @@ def test_a_policy_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, sai
     file = tmp_path / "policy.yaml"
     file.write_text(text)
     with pytest.raises(UsageError) as refused:
-        build_policy(file, {})
+        combine(read_policy(file), {}, {})
     assert said in refused.value.message
 
 
@@ -473,6 +475,18 @@ def test_a_configuration_does_not_weaken_a_policy_and_adds_to_it(weak: Path) -> 
         f"not typed: --min-attacked-accuracy 0.0 from {table} (not used: pol.yaml says it);"
         f" --max-params 1B from {table}\n"
     )
+
+
+def test_a_policy_that_can_be_read_once_is_read_once(
+    weak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_GATE_MAX_SKIPPED", "0")
+    os.mkfifo(weak / "pipe")
+    writer = Thread(target=(weak / "pipe").write_text, args=("max_params: 1B\n",), daemon=True)
+    writer.start()
+    checks, _ = required_of("--policy", "pipe")
+    writer.join(5)
+    assert checks == {"max_params": "at most 1,000,000,000", "max_skipped": "at most 0"}
 
 
 def test_what_is_typed_overrides_a_policy_whatever_is_configured(

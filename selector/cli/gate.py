@@ -102,7 +102,7 @@ def gate(
     """
     with exit_codes():
         from selector.gating import gate as compared
-        from selector.policy import build_policy
+        from selector.policy import combine, keys_of, read_policy
         from selector.reports.document import read_ranking
 
         options = {
@@ -120,22 +120,20 @@ def gate(
             "by": by,
         }
         not_typed = {_key(one.option) for one in configured()}
-        required = build_policy(
-            policy,
+        file = read_policy(policy)
+        required = combine(
+            file,
             {key: value for key, value in options.items() if key not in not_typed},
             {key: value for key, value in options.items() if key in not_typed},
         )
-        _tell_configured(policy)
+        _tell_configured(policy, keys_of(file))
         found = compared(read_ranking(ranking), required, datetime.now(UTC))
         sys.stdout.write(_text(found, format))
     raise typer.Exit(EXIT_OK if found.holds else EXIT_NOT_MET)
 
 
-def _tell_configured(policy: Path | None) -> None:
+def _tell_configured(policy: Path | None, overridden: frozenset[str]) -> None:
     """What was not typed decides as much as what was, and nobody sees it in the command."""
-    from selector.policy import required_by
-
-    overridden = frozenset() if policy is None else required_by(policy)
     told = [
         f"{one.option} {one.value} from {one.origin}"
         + (f" (not used: {policy} says it)" if _key(one.option) in overridden else "")
