@@ -1,7 +1,8 @@
 """Options that were not typed: the configuration file, and what it may say.
 
 The file is ``selector.toml``, with a table for each command, or ``pyproject.toml`` with these below
-``[tool.selector]``. A ``pyproject.toml`` without them is no configuration, and is passed over.
+``[tool.selector]``. A ``pyproject.toml`` without them is no configuration, and is passed over. A
+file of another name may have either form.
 """
 
 from __future__ import annotations
@@ -85,14 +86,15 @@ def read(path: Path, commands: Mapping[str, Mapping[str, Form]]) -> Configuratio
     """What a file says of the options of some commands.
 
     Args:
-        path: named as its form: a pyproject.toml has ``[tool.selector]``, any other is all ours.
-        commands: by name, their options without dashes.
+        path: a pyproject.toml has ``[tool.selector]``; so has any other with a table ``tool`` and
+            no command's, or it is all ours.
+        commands: by name, their options without dashes. In the file - may be written as _.
 
     Raises:
         UsageError: it cannot be read, or holds a command, an option or a kind of value that is
             none; with the file and the key.
     """
-    in_project = path.name == PROJECT_FILE
+    in_project = path.name == PROJECT_FILE or _is_project(_parse(path), commands)
     tables = _own_tables(path) if in_project else _parse(path)
     prefix = "tool.selector." if in_project else ""
     if tables is None:
@@ -103,6 +105,10 @@ def read(path: Path, commands: Mapping[str, Mapping[str, Form]]) -> Configuratio
         prefix,
         {name: dict(_options(checked, name, table, commands)) for name, table in tables.items()},
     )
+
+
+def _is_project(document: Mapping[str, object], commands: Mapping[str, object]) -> bool:
+    return "tool" in document and not document.keys() & commands.keys()
 
 
 def _own_tables(project: Path) -> dict[str, Any] | None:
@@ -138,11 +144,15 @@ def _options(
         raise UsageError(f"{file.table(command)}: unknown command; {_known(command, commands)}.")
     if not isinstance(table, dict):
         raise UsageError(f"{file.table(command)} must be a table, found {_short(table)}.")
-    forms = commands[command]
-    for key, value in table.items():
-        where = printable(f"{file.table(command)} {key}")
+    forms, seen = commands[command], set()
+    for written, value in table.items():
+        where = printable(f"{file.table(command)} {written}")
+        key = written.replace("_", "-")
         if key not in forms:
             raise UsageError(f"{where}: unknown option; {_known(key, forms)}.")
+        if key in seen:
+            raise UsageError(f"{where} is given already, as {key} or with other dashes.")
+        seen.add(key)
         yield key, _typed(value, forms[key], where)
 
 
@@ -166,7 +176,7 @@ def _is_word(value: object) -> bool:
 
 
 def _known(name: str, names: Mapping[str, object]) -> str:
-    close = get_close_matches(name.replace("_", "-"), names, n=1)
+    close = get_close_matches(name, names, n=1)
     if close:
         return f"did you mean {close[0]}"
     return f"known are {', '.join(names)}" if names else "there is none"

@@ -14,6 +14,7 @@ from selector.policy import Policy
 from selector.records import Gate, GateCheck, RankedEvaluation, Ranking
 
 _LISTED = 4
+_FUTURE = "it was made in the future: a clock is wrong, or the ranking was edited"
 
 
 def gate(ranking: Ranking, policy: Policy, now: datetime) -> Gate:
@@ -149,15 +150,18 @@ def _age(ranking: Ranking, limit: timedelta, now: datetime) -> GateCheck:
         # It is written in UTC; one that was edited may have lost the word for it.
         age = now - (made if made.tzinfo else made.replace(tzinfo=UTC))
         found = _days(age)
+    future = age is not None and age < timedelta()
     return GateCheck(
         requirement="max_age",
         kind="recorded",
-        holds=age is not None and age <= limit,
+        holds=age is not None and timedelta() <= age <= limit,
         required=f"at most {_days(limit)}",
         found=found,
         value=None if age is None else age / timedelta(days=1),
+        reason=_FUTURE if future else "",
     )
 
 
 def _days(age: timedelta) -> str:
-    return f"{round(age / timedelta(days=1), 2):g} days"
+    days = round(age / timedelta(days=1), 2)
+    return f"{days:g} {'day' if days == 1 else 'days'}"

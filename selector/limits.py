@@ -106,13 +106,15 @@ def certificate(ranking: Ranking, e: RankedEvaluation, policy: Policy) -> Iterat
     of_model = [one for one in ranking.certified or () if one.model == e.model]
     proven = next((one for one in of_model if isinstance(one, CertifiedCandidate)), None)
     at = None if proven is None else _at(policy.at_radius, proven)
+    asked = "" if policy.at_radius is None else f" at l2 {policy.at_radius:g}"
     if proven is not None and at is not None:
         limited = _Limit("min_certified_accuracy", limit, policy.by == "interval")
-        check = limited.check(at, "certified", where=f" at l2 {at.radius:g}")
+        check = limited.check(at, "certified", where=asked or f" at l2 {at.radius:g}")
+        larger = policy.at_radius is not None and not math.isclose(at.radius, policy.at_radius)
+        implied = f" at l2 {at.radius:g}, and no less{asked}" if larger else ""
         confidence = f", each image with confidence {1 - proven.smoothing.alpha:g}"
-        yield check.model_copy(update={"found": check.found + confidence})
+        yield check.model_copy(update={"found": check.found + implied + confidence})
         return
-    asked = "" if policy.at_radius is None else f" at l2 {policy.at_radius:g}"
     if proven is None:
         failures = [one.reason for one in of_model if not isinstance(one, CertifiedCandidate)]
         found = "nothing certified"
@@ -120,7 +122,7 @@ def certificate(ranking: Ranking, e: RankedEvaluation, policy: Policy) -> Iterat
     else:
         radii = ", ".join(f"{one.radius:g}" for one in proven.certified_accuracy)
         found = f"certified accuracy at l2 {radii}"
-        reason = "the ranking does not tell it at this radius"
+        reason = "the ranking tells it at no radius so large"
     yield GateCheck(
         requirement="min_certified_accuracy",
         kind="certified",
@@ -132,8 +134,12 @@ def certificate(ranking: Ranking, e: RankedEvaluation, policy: Policy) -> Iterat
 
 
 def _at(radius: float | None, proven: CertifiedCandidate) -> CertifiedAccuracy | None:
-    """The certified accuracy at a radius, where it is told; at the first if none is asked for."""
+    """The certified accuracy at a radius, or the next larger that is told: it is not higher there.
+
+    At the first that is told if no radius is asked for.
+    """
     told = proven.certified_accuracy
     if radius is None:
         return next(iter(told), None)
-    return next((one for one in told if math.isclose(one.radius, radius)), None)
+    enough = [one for one in told if one.radius > radius or math.isclose(one.radius, radius)]
+    return min(enough, key=lambda one: one.radius, default=None)

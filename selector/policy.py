@@ -8,15 +8,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from selector.candidates.entry import Entry
 from selector.candidates.yamlfile import explain, read_yaml
-from selector.errors import UsageError
+from selector.errors import UsageError, shorten
 from selector.norms import parse_eps
 from selector.selection import parse_count
 
 _AGE = re.compile(r"([0-9]{1,6})([hdw])", re.IGNORECASE)
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(%?)")
 _HOURS = {"h": 1, "d": 24, "w": 168}
 # These say how to compare, and require nothing.
 _MANNERS = {"by", "at_radius"}
@@ -38,7 +45,7 @@ def parse_age(text: str, option: str = "--max-age") -> timedelta:
 
 
 def _read(parse: Callable[[str, str], object]) -> Callable[[Any], Any]:
-    """A text as ``parse`` reads it; who reports its error puts the name before it."""
+    """A text as ``parse`` reads it, for a validator."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, str):
@@ -46,13 +53,47 @@ def _read(parse: Callable[[str, str], object]) -> Callable[[Any], Any]:
         try:
             return parse(value, "")
         except UsageError as error:
-            raise ValueError(error.message.strip(" .")) from None
+            raise ValueError(error.message) from None
 
     return read
 
 
-_Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+def _said(required: str, way_out: Callable[[Any], str] = lambda value: "") -> WrapValidator:
+    """What is required, what was found and the way out; who reports it puts the key before it."""
+
+    def check(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            found = f"found {shorten(repr(value), 80)}"
+            fix = way_out(value)
+            raise ValueError(f"must be {required}, {found}{fix and '; ' + fix}") from None
+
+    return WrapValidator(check)
+
+
+def _as_share(value: Any) -> str:
+    """How a share that was given in percent, or as a text, is written."""
+    match = _PERCENT.fullmatch(str(value))
+    if match is None:
+        return ""
+    number = float(match[1])
+    share = number / 100 if match[2] or number >= 2 else number
+    return f"write {share:g}" if share <= 1 else ""
+
+
+_SHARE = "a number from 0 to 1 such as 0.6"
+_Share = Annotated[float, Field(ge=0, le=1, strict=True), _said(_SHARE, _as_share)]
 _Text = Annotated[str, Field(min_length=1)]
+_Name = Annotated[_Text, _said("the name of a model")]
+_Licences = Annotated[
+    tuple[_Text, ...],
+    Field(min_length=1),
+    _said(
+        "one or more names of licences such as [mit, apache-2.0]",
+        lambda value: f"write [{value}]" if isinstance(value, str) and value else "",
+    ),
+]
 _Count = Annotated[
     int,
     Field(ge=0, strict=True),
@@ -61,6 +102,7 @@ _Count = Annotated[
         json_schema_input_type=Annotated[int, Field(ge=0)]
         | Annotated[str, Field(pattern=r"^\d+(\.\d+)?[KMBkmb]?$")],
     ),
+    _said("a number such as 100M"),
 ]
 _Age = Annotated[
     timedelta,
@@ -68,6 +110,10 @@ _Age = Annotated[
     BeforeValidator(
         _read(parse_age),
         json_schema_input_type=Annotated[str, Field(pattern="^[0-9]{1,6}[hdwHDW]$")],
+    ),
+    _said(
+        "an age such as 12h, 30d or 4w",
+        lambda value: f"write {value}d for days" if type(value) is int and value > 0 else "",
     ),
 ]
 _Radius = Annotated[
@@ -78,14 +124,17 @@ _Radius = Annotated[
         json_schema_input_type=Annotated[float, Field(gt=0)]
         | Annotated[str, Field(pattern=r"^[0-9.]+(/[0-9.]+)?$")],
     ),
+    _said("a number above 0 such as 0.5 or 1/2"),
 ]
+_Nats = Annotated[float, Field(ge=0, strict=True), _said("a number of nats, 0 or more")]
+_Skips = Annotated[int, Field(ge=0, strict=True), _said("a whole number, 0 or more")]
 
 
 class Policy(Entry):
     """A policy file. Each key is also an option of `selector gate`, which overrides it."""
 
     model: Annotated[
-        _Text | None,
+        _Name | None,
         Field(
             description="name of the model in use: it has to be in the top group, and all else is"
             " required of it; left out: of the first of the ranking"
@@ -106,19 +155,19 @@ class Policy(Entry):
     ] = None
     min_clean_accuracy: Annotated[_Share | None, Field(description="of the head")] = None
     max_bound: Annotated[
-        Annotated[float, Field(ge=0, strict=True)] | None,
+        _Nats | None,
         Field(
             description="estimated worst-case loss of the bound-optimal head on A∘g, in nats; a"
             " vacuous bound exceeds every maximum"
         ),
     ] = None
     license: Annotated[
-        Annotated[tuple[_Text, ...], Field(min_length=1)] | None,
+        _Licences | None,
         Field(description="allowed licences, in any case of letters; none stated is not allowed"),
     ] = None
     max_params: Annotated[_Count | None, Field(description="a number, or as 100M")] = None
     max_skipped: Annotated[
-        Annotated[int, Field(ge=0, strict=True)] | None,
+        _Skips | None,
         Field(description="candidates that could not be measured"),
     ] = None
     max_age: Annotated[_Age | None, Field(description="of the ranking: 12h, 30d, 4w")] = None
@@ -131,18 +180,19 @@ class Policy(Entry):
     ] = "value"
 
 
-def build_policy(file: Path | None, options: Mapping[str, object]) -> Policy:
-    """The policy of a file, overridden by options.
+def combine(file: Policy, typed: Mapping[str, object], configured: Mapping[str, object]) -> Policy:
+    """A policy of options that were typed, then of a file, then of options that were not typed.
 
     Args:
-        file: YAML; None where there is none.
-        options: by the keys of a policy file; None stands for one that was not given.
+        file: as :func:`read_policy` gives it.
+        typed: by the keys of a policy file; None stands for one that was not given.
+        configured: the same of those from the environment or a configuration file.
 
     Raises:
-        UsageError: the file cannot be read, a key or a value is wrong, or nothing is required.
+        UsageError: a value is wrong, or nothing is required.
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    policy = Policy.model_validate(_fields(_read_file(file)) | _fields(_from_options(given)))
+    sources = (_from_options(configured), file, _from_options(typed))
+    policy = Policy.model_validate({k: v for one in sources for k, v in _fields(one).items()})
     if not set(_fields(policy)) - _MANNERS:
         raise UsageError(
             "gate needs something to require, found neither an option nor a --policy that does.",
@@ -165,7 +215,17 @@ def _fields(policy: Policy) -> dict[str, Any]:
     }
 
 
-def _read_file(path: Path | None) -> Policy:
+def keys_of(policy: Policy) -> frozenset[str]:
+    """The keys that a policy file says something of."""
+    return frozenset(_fields(policy))
+
+
+def read_policy(path: Path | None) -> Policy:
+    """A policy file, which may require nothing; an empty policy where there is none.
+
+    Raises:
+        UsageError: it cannot be read, or a key or a value is wrong.
+    """
     if path is None:
         return Policy()
     file = read_yaml(path, "--policy")
@@ -179,7 +239,7 @@ def _read_file(path: Path | None) -> Policy:
 
 def _from_options(given: Mapping[str, object]) -> Policy:
     try:
-        return Policy.model_validate(given)
+        return Policy.model_validate({k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
         field, _, said = explain(error, Policy).partition(": ")
         option = "--" + field.partition(".")[0].replace("_", "-")

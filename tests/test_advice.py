@@ -81,8 +81,8 @@ def test_no_better_than_a_constant_answer_is_no_advice() -> None:
     assert choice.name == "a"
     assert choice.sentence == (
         "No candidate clearly withstands more at linf 4/255 than a constant answer, which is right"
-        " on 20 % of the test images. Nearest to it is a, whose usual probe survives 60 % of what the"
-        " attacks attain. Try a smaller --eps, or candidates pretrained to be robust."
+        " on 20 % of the test images. Nearest to it is a, whose usual probe survives 60 % of what"
+        " the attacks attain. Try a smaller --eps, or candidates pretrained to be robust."
     )
     assert chosen(best, other, constant=0.19).sentence.startswith("Choose a: ")
 

@@ -304,6 +304,17 @@ def test_options_that_do_not_go_together_are_refused(
     assert words in " ".join(done.stderr.split())
 
 
+def test_nothing_is_sent_because_of_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_CARD_PUSH", "1")
+    monkeypatch.setenv("SELECT_CARD_CREATE_PR", "1")
+    done = card(local(), tmp_path, model="tiny")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("model-index:")
+    assert "SELECT_CARD_PUSH is ignored" in done.stderr
+
+
 def test_a_local_folder_cannot_be_pushed(tmp_path: Path) -> None:
     done = card(local(), tmp_path, "--push", "--create-pr", model="tiny")
     assert (done.exit_code, done.stdout) == (2, "")
@@ -318,6 +329,17 @@ def test_it_is_written_to_a_file_and_then_not_printed(tmp_path: Path) -> None:
     done = card(published(), tmp_path, "-o", str(tmp_path / "card.yaml"))
     assert (done.exit_code, done.stdout) == (0, "")
     assert (tmp_path / "card.yaml").read_text(encoding="utf-8") == printed
+
+
+@pytest.mark.parametrize("command", [["card", "R", "tiny"], ["report", "R"]])
+def test_the_ranking_is_not_overwritten(tmp_path: Path, command: list[str]) -> None:
+    path = tmp_path / "ranking.json"
+    path.write_text(to_json(local()), encoding="utf-8")
+    arguments = [str(path) if one == "R" else one for one in command]
+    done = CliRunner().invoke(app, [*arguments, "-o", str(path)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--output must not be the file that is read" in done.stderr
+    assert path.read_text(encoding="utf-8") == to_json(local())
 
 
 def test_it_waits_for_no_library_and_without_push_for_no_client(tmp_path: Path) -> None:

@@ -359,6 +359,21 @@ def test_the_command_in_all_its_forms(tmp_path: Path) -> None:
     assert "protocol.steps 20 and 3" in refused.stderr
 
 
+@pytest.mark.parametrize("place", ["old.json", "./new.json", "link.json"])
+def test_what_is_read_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = to_json(board(evaluation("a", right(82))))
+    for name in ("old.json", "new.json"):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "link.json").symlink_to("old.json")
+    done = CliRunner().invoke(app, ["compare", "old.json", "new.json", "-o", place])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--output must not be the file that is read" in done.stderr
+    assert {(tmp_path / name).read_text() for name in ("old.json", "new.json")} == {text}
+
+
 def test_torch_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "ranking.json"
     path.write_text(to_json(board(evaluation("a"))))

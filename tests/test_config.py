@@ -12,7 +12,13 @@ from builders import evaluation, made, ranking, right
 from typer.testing import CliRunner
 
 from selector.cli import app
-from selector.cli.configured import PREFIX, ConfigurableCommand, ConfigurableGroup, configure
+from selector.cli.configured import (
+    PREFIX,
+    TYPED_ONLY,
+    ConfigurableCommand,
+    ConfigurableGroup,
+    configure,
+)
 from selector.configuration import configured, find
 from selector.records import ConfiguredOption
 from selector.reports.document import to_json
@@ -147,13 +153,34 @@ def test_a_file_can_be_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert shown()["rank"]["seed"]["value"] == 5
 
 
+def test_keys_have_dashes_or_underscores(project: Path) -> None:
+    (project / "selector.toml").write_text(
+        "[gate]\nmin_attacked_accuracy = 0.5\nmax-params = '1K'\n"
+    )
+    found = shown()["gate"]
+    assert found["min-attacked-accuracy"]["value"] == 0.5
+    assert found["max-params"]["value"] == "1K"
+
+
+def test_a_file_of_any_name_may_have_the_form_of_a_pyproject(project: Path) -> None:
+    file = project / "p.toml"
+    file.write_text("[project]\nname = 'p'\n[tool.selector.gate]\nmax-skipped = 1\n")
+    found = shown("--config", str(file))["gate"]["max-skipped"]
+    assert (found["value"], found["where"]) == (1, f"{file} [tool.selector.gate]")
+    file.write_text("[tool.ruff]\n")
+    assert "must have a table [tool.selector]" in refused("--config", str(file), "schema")
+    file.write_text("[gate]\nmax-skipped = 1\n[tool.selector.gate]\nmax-skipped = 2\n")
+    assert "[tool]: unknown command" in refused("--config", str(file), "schema")
+
+
 # --- what is wrong -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[rank]\ntest_images = 3\n", "[rank] test_images: unknown option; did you mean test-im"),
+        ("[rank]\ntest_imags = 3\n", "[rank] test_imags: unknown option; did you mean test-im"),
+        ("[rank]\ntest-images = 3\ntest_images = 4\n", "[rank] test_images is given already"),
         ("[rank]\nzzz = 3\n", "[rank] zzz: unknown option; known are task, "),
         ("[rnk]\n", "[rnk]: unknown command; did you mean rank."),
         ("seed = 3\n", "[seed]: unknown command; known are rank, "),
@@ -198,6 +225,37 @@ def test_a_named_file_must_be_one(project: Path) -> None:
     assert "must have a table [tool.selector]" in refused("--config", str(other), "schema")
 
 
+def test_a_wrong_value_is_not_blamed_on_who_typed_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = project / "selector.toml"
+    file.write_text("[gate]\nmax-params = 'lots'\n")
+    document = project / "ranking.json"
+    document.write_text(to_json(ranking([evaluation("a", right(70))])))
+    assert refused("gate", str(document)).endswith(
+        f"--max-params: must be a number such as 100M, found 'lots'. It is from {file} [gate]."
+    )
+    assert "It is from" not in refused("gate", str(document), "--max-params", "many")
+    monkeypatch.setenv("SELECT_GATE_MAX_PARAMS", "x")
+    assert "It is from SELECT_GATE_MAX_PARAMS." in refused("gate", str(document))
+    # What cannot be read as a number is refused before the command begins.
+    monkeypatch.setenv("SELECT_GATE_MAX_SKIPPED", "few")
+    message = " ".join(refused("gate", str(document)).replace("│", " ").split())
+    assert "Invalid value for '--max-skipped'" in message
+    assert "an integer. It is from SELECT_GATE_MAX_SKIPPED." in message
+    typed = refused("gate", str(document), "--max-skipped", "many")
+    assert "It is from" not in typed
+
+
+def test_a_wrong_eps_of_the_environment_is_its_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_RANK_EPS", "x")
+    message = refused("rank")
+    assert "--eps must be a number or a fraction such as 4/255, found 'x'." in message
+    assert message.endswith("It is from SELECT_RANK_EPS.")
+
+
 def test_a_file_of_control_characters_stays_text(project: Path) -> None:
     (project / "selector.toml").write_text('[rank]\n"\\u001b[31m" = 1\n')
     assert "\x1b" not in refused()
@@ -236,14 +294,61 @@ def test_every_option_of_every_command_is_shown(project: Path) -> None:
 
 def test_a_variable_that_sets_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECT_RANK_EPSS", "1")
+    monkeypatch.setenv("SELECT_RNK_EPS", "1")
     monkeypatch.setenv("SELECT_SHELL_INIT_HELP", "")
     monkeypatch.setenv("SELECT_RANK_EPS", "1")
     result = CliRunner().invoke(app, ["config", "rank"])
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
-        "SELECT_RANK_EPSS is set, but is no option of selector.",
+        "SELECT_RANK_EPSS is set, but is no option of selector; did you mean SELECT_RANK_EPS?",
+        "SELECT_RNK_EPS is set, but is no option of selector; did you mean SELECT_RANK_EPS?",
         "SELECT_SHELL_INIT_HELP is set, but is no option of selector.",
     ]
+
+
+def test_any_command_tells_it_beside_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELECT_RANK_EPPS", "1")
+    result = CliRunner().invoke(app, ["schema", "lock"])
+    assert json.loads(result.stdout)["title"]
+    assert result.stderr == (
+        "SELECT_RANK_EPPS is set, but is no option of selector; did you mean SELECT_RANK_EPS?\n"
+    )
+
+
+# --- what only counts if typed -------------------------------------------------------------------
+
+
+def test_all_that_only_counts_if_typed_is_an_option() -> None:
+    assert TYPED_ONLY.keys() <= {key for options in shown().values() for key in options}
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ("card", "push"),
+        ("card", "create-pr"),
+        ("rank", "allow-pickle"),
+        ("certify", "allow-pickle"),
+    ],
+)
+def test_neither_file_nor_environment_switch_it_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch, command: str, key: str
+) -> None:
+    file = project / "selector.toml"
+    file.write_text(f"[{command}]\n{key} = true\n")
+    message = refused()
+    assert f"{file} [{command}] {key}: counts only if typed, as it " in message
+    assert f"type --{key} where it is meant" in message
+    file.unlink()
+    variable = f"SELECT_{command}_{key.replace('-', '_')}".upper()
+    monkeypatch.setenv(variable, "1")
+    result = CliRunner().invoke(app, ["config", command, "--json"])
+    assert f"{variable} is ignored: --{key} counts only if typed, as it " in result.stderr
+    found = json.loads(result.stdout)["commands"][command][key]
+    assert found == {"value": False, "origin": "default", "where": None, "variable": None}
+    table = CliRunner().invoke(app, ["config", command]).stdout
+    (row,) = (line for line in table.splitlines() if f"{command} --{key} " in line)
+    assert "default, command line only" in row
 
 
 def test_an_unknown_command_is_refused(project: Path) -> None:

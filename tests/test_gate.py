@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import jsonschema
 import pytest
@@ -18,7 +20,7 @@ from typer.testing import CliRunner
 from selector.cli import app
 from selector.errors import UsageError
 from selector.gating import gate, violations
-from selector.policy import Policy, build_policy, parse_age
+from selector.policy import Policy, combine, parse_age, read_policy
 from selector.records import Evaluation, Gate, GateCheck, Ranking
 from selector.reports.document import json_schema, to_json
 from selector.reports.gate import escape_data, escape_property, to_github, to_text
@@ -34,7 +36,7 @@ def board(*evaluations: Evaluation, **fields: object) -> Ranking:
 
 
 def required(**requirements: object) -> Policy:
-    return build_policy(None, requirements)
+    return combine(Policy(), requirements, {})
 
 
 def only(document: Ranking, **requirements: object) -> GateCheck:
@@ -148,9 +150,26 @@ def test_certificates_that_are_not_there_are_violations() -> None:
     assert not only(other, min_certified_accuracy=0.0).holds
     failed = board(certified=(skipped("a", model="local-dir:a", reason="out of memory."),))
     assert only(failed, min_certified_accuracy=0.0).reason == "out of memory"
-    elsewhere = only(board(certified=(certified("a"),)), min_certified_accuracy=0.0, at_radius=0.4)
+    elsewhere = only(board(certified=(certified("a"),)), min_certified_accuracy=0.0, at_radius=0.6)
     assert not elsewhere.holds
     assert elsewhere.found == "certified accuracy at l2 0.25, 0.5"
+    assert elsewhere.reason == "the ranking tells it at no radius so large"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "accuracy"), [(0.1, 0.25, "0.5"), (0.3, 0.5, "0.25"), (0.499, 0.5, "0.25")]
+)
+def test_a_certificate_at_a_larger_radius_implies_it(
+    asked: float, told: float, accuracy: str
+) -> None:
+    document = board(certified=(certified("a"),))
+    check = only(document, min_certified_accuracy=0.25, at_radius=asked)
+    assert check.holds
+    assert check.required == f"at least 0.25 at l2 {asked:g}"
+    assert check.found == (
+        f"{accuracy} at l2 {told:g}, and no less at l2 {asked:g}, each image with confidence 0.999"
+    )
+    assert only(document, min_certified_accuracy=0.3, at_radius=asked).holds is (told == 0.25)
 
 
 # --- what is recorded ----------------------------------------------------------------------------
@@ -182,6 +201,19 @@ def test_parameters_skipped_and_age() -> None:
     assert not only(board(created="yesterday"), max_age="1d").holds
     assert only(board(created="2026-11-23T10:00:00+02:00"), max_age="24h").holds
     assert not only(board(created="2026-11-23T07:59:59"), max_age="24h").holds
+
+
+def test_a_ranking_of_the_future_is_not_young() -> None:
+    check = only(board(created="2026-11-26T08:00:00+00:00"), max_age="30d")
+    assert (check.holds, check.found, check.value) == (False, "-2 days", -2)
+    assert "made in the future" in check.reason
+    assert only(board(created="2026-11-24T08:00:00+00:00"), max_age="30d").reason == ""
+
+
+def test_days_are_counted_in_words() -> None:
+    check = only(board(), max_age="1d")
+    assert (check.required, check.found) == ("at most 1 day", "1 day")
+    assert only(board(), max_age="12h").required == "at most 0.5 days"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +278,7 @@ def test_violations_are_what_does_not_hold() -> None:
 def test_options_override_the_file(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("min_attacked_accuracy: 0.9\nmax_params: 100M\nlicense: [mit]\nmodel: null\n")
-    policy = build_policy(file, {"min_attacked_accuracy": 0.5, "license": None})
+    policy = combine(read_policy(file), {"min_attacked_accuracy": 0.5, "license": None}, {})
     assert policy.min_attacked_accuracy == 0.5
     assert policy.max_params == 100_000_000
     assert policy.license == ("mit",)
@@ -257,12 +289,27 @@ def test_options_override_the_file(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("max_params: 1\nmin_atacked_accuracy: 1\n", "line 2: min_atacked_accuracy: unknown field"),
-        ("min_clean_accuracy: 90\n", "line 1: min_clean_accuracy: Input should be less than"),
-        ("min_clean_accuracy: true\n", "line 1: min_clean_accuracy: Input should be a valid num"),
+        ("min_clean_accuracy: 90\n", "found 90; write 0.9."),
+        ("min_clean_accuracy: 60%\n", "line 1: min_clean_accuracy: must be a number from 0 to 1"),
+        ("min_clean_accuracy: 60%\n", "such as 0.6, found '60%'; write 0.6."),
+        ("min_clean_accuracy: '0.6'\n", "found '0.6'; write 0.6."),
+        ("min_clean_accuracy: 1.5\n", "from 0 to 1 such as 0.6, found 1.5."),
+        ("min_clean_accuracy: 400\n", "from 0 to 1 such as 0.6, found 400."),
+        ("min_clean_accuracy: true\n", "line 1: min_clean_accuracy: must be a number from 0 "),
+        ("max_params: 1.5\n", "max_params: must be a number such as 100M, found 1.5."),
+        ("max_bound: -1\n", "max_bound: must be a number of nats, 0 or more, found -1."),
+        ("max_skipped: some\n", "max_skipped: must be a whole number, 0 or more, found 'some'."),
+        ("model: ''\n", "model: must be the name of a model, found ''."),
+        ("max_age: '30'\n", "max_age: must be an age such as 12h, 30d or 4w, found '30'."),
         ("max_params: many\n", "line 1: max_params: must be a number such as 100M, found 'many'"),
-        ("max_age: 30\n", "line 1: max_age: Input should be a valid timedelta"),
+        ("max_age: 30\n", "line 1: max_age: must be an age such as 12h, 30d or 4w, found 30"),
+        ("max_age: 30\n", "; write 30d for days."),
         ("max_age: 30 days\n", "line 1: max_age: must be an age such as 12h, 30d or 4w"),
-        ("license: []\n", "line 1: license: "),
+        ("license: []\n", "line 1: license: must be one or more names of licences"),
+        ("license: []\n", "[mit, apache-2.0], found []."),
+        ("license: ['']\n", "line 1: license: must be one or more names"),
+        ("license: mit\n", "found 'mit'; write [mit]."),
+        ("at_radius: 0\n", "at_radius: must be a number above 0 such as 0.5 or 1/2, found 0."),
         ("- max_params\n", "must hold keys such as"),
         ("", "must hold keys such as"),
         ("by: interval\n", "gate needs something to require"),
@@ -273,7 +320,7 @@ def test_a_policy_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, sai
     file = tmp_path / "policy.yaml"
     file.write_text(text)
     with pytest.raises(UsageError) as refused:
-        build_policy(file, {})
+        combine(read_policy(file), {}, {})
     assert said in refused.value.message
 
 
@@ -354,8 +401,9 @@ def test_the_command_in_all_its_forms(tmp_path: Path) -> None:
     [
         ([], "gate needs something to require"),
         (["--max-params", "lots"], "--max-params: must be a number such as 100M, found 'lots'."),
-        (["--min-clean-accuracy", "90"], "--min-clean-accuracy: Input should be less than"),
-        (["--min-clean-accuracy", "nan"], "--min-clean-accuracy: Input should be a finite number"),
+        (["--min-clean-accuracy", "90"], "--min-clean-accuracy: must be a number from 0 to 1"),
+        (["--license", ""], "--license: must be one or more names of licences such as"),
+        (["--min-clean-accuracy", "nan"], "such as 0.6, found nan."),
         (["--max-age", "soon"], "--max-age: must be an age"),
         (["--policy", "nowhere.yaml"], "--policy must name a readable file"),
     ],
@@ -381,3 +429,80 @@ def test_nothing_heavy_is_waited_for(tmp_path: Path) -> None:
     loaded = set(done.stderr.split())
     assert "pydantic" in loaded
     assert not loaded & {"torch", "numpy", "scipy", "timm", "huggingface_hub", "datasets"}
+
+
+# --- what was not typed --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a ranking that a strict policy does not hold of."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.json").write_text(to_json(board()))
+    (tmp_path / "pol.yaml").write_text("min_attacked_accuracy: 0.9\n")
+    return tmp_path
+
+
+def required_of(*arguments: str) -> tuple[dict[str, str], str]:
+    """Requirements by their keys, and what was said beside them."""
+    done = CliRunner().invoke(app, ["gate", "r.json", "--format", "json", *arguments])
+    checks = json.loads(done.stdout)["checks"]
+    assert done.exit_code == (0 if all(check["holds"] for check in checks) else 4)
+    return {check["requirement"]: check["required"] for check in checks}, done.stderr
+
+
+def test_the_environment_does_not_weaken_a_policy(
+    weak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_GATE_MIN_ATTACKED_ACCURACY", "0")
+    checks, said = required_of("--policy", "pol.yaml")
+    assert checks == {"min_attacked_accuracy": "at least 0.9"}
+    assert said == (
+        "not typed: --min-attacked-accuracy 0.0 from SELECT_GATE_MIN_ATTACKED_ACCURACY"
+        " (not used: pol.yaml says it)\n"
+    )
+
+
+def test_a_configuration_does_not_weaken_a_policy_and_adds_to_it(weak: Path) -> None:
+    (weak / "selector.toml").write_text('[gate]\nmin-attacked-accuracy = 0\nmax-params = "1B"\n')
+    checks, said = required_of("--policy", "pol.yaml")
+    assert checks == {
+        "min_attacked_accuracy": "at least 0.9",
+        "max_params": "at most 1,000,000,000",
+    }
+    table = f"{weak / 'selector.toml'} [gate]"
+    assert said == (
+        f"not typed: --min-attacked-accuracy 0.0 from {table} (not used: pol.yaml says it);"
+        f" --max-params 1B from {table}\n"
+    )
+
+
+def test_a_policy_that_can_be_read_once_is_read_once(
+    weak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_GATE_MAX_SKIPPED", "0")
+    os.mkfifo(weak / "pipe")
+    writer = Thread(target=(weak / "pipe").write_text, args=("max_params: 1B\n",), daemon=True)
+    writer.start()
+    checks, _ = required_of("--policy", "pipe")
+    writer.join(5)
+    assert checks == {"max_params": "at most 1,000,000,000", "max_skipped": "at most 0"}
+
+
+def test_what_is_typed_overrides_a_policy_whatever_is_configured(
+    weak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_GATE_MIN_ATTACKED_ACCURACY", "0")
+    checks, said = required_of("--policy", "pol.yaml", "--min-attacked-accuracy", "0.8")
+    assert (checks, said) == ({"min_attacked_accuracy": "at least 0.8"}, "")
+
+
+def test_without_a_policy_what_is_not_typed_counts_and_is_told(
+    weak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELECT_GATE_MIN_ATTACKED_ACCURACY", "0.95")
+    checks, said = required_of()
+    assert checks == {"min_attacked_accuracy": "at least 0.95"}
+    assert said == (
+        "not typed: --min-attacked-accuracy 0.95 from SELECT_GATE_MIN_ATTACKED_ACCURACY\n"
+    )

@@ -27,6 +27,7 @@ from selector.cli.gate import gate
 from selector.cli.lock import lock
 from selector.cli.rank import rank
 from selector.cli.report import report
+from selector.cli.variables import tell_ignored
 
 __all__ = ["app", "main"]
 
@@ -83,19 +84,20 @@ def _common(
 ) -> None:
     del version
     with exit_codes():
+        tell_ignored(ctx)
         configure(ctx, config)
 
 
 app.command(cls=ConfigurableCommand)(rank)
-app.command()(explain)
-app.command()(report)
-app.command()(compare)
-app.command()(gate)
-app.command()(card)
+app.command(cls=ConfigurableCommand)(explain)
+app.command(cls=ConfigurableCommand)(report)
+app.command(cls=ConfigurableCommand)(compare)
+app.command(cls=ConfigurableCommand)(gate)
+app.command(cls=ConfigurableCommand)(card)
 app.command(cls=ConfigurableCommand)(certify)
-app.command()(lock)
-app.command()(discover)
-app.command()(doctor)
+app.command(cls=ConfigurableCommand)(lock)
+app.command(cls=ConfigurableCommand)(discover)
+app.command(cls=ConfigurableCommand)(doctor)
 app.command()(config)
 app.command()(schema)
 app.command("shell-init")(shell_init)

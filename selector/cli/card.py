@@ -66,6 +66,7 @@ def card(
 
         if output is not None:
             document.check_writable(output)
+            document.check_not_read(output, ranking)
         _check(format, push=push, create_pr=create_pr)
         read = document.read_ranking(ranking)
         e = find(read, model)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json as json_format
-import os
 import sys
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from selector.cli.configured import PREFIX, Resolved, commands_of, resolve
-from selector.cli.exits import exit_codes, stderr
+from selector.cli.configured import Resolved, commands_of, resolve
+from selector.cli.exits import exit_codes
 from selector.errors import UsageError, printable
 from selector.reports import WIDTH
 
@@ -41,12 +39,14 @@ def config(
     3. a file: eps = "2/255", tag = ["small"], offline = true, in the table \\[rank] of
     selector.toml or \\[tool.selector.rank] of pyproject.toml, whichever is nearest from the working
     folder upwards, selector.toml first; `selector --config FILE rank`, or SELECT_CONFIG, names
-    another
+    another, in either form; a key may have _ for -
 
     4. the default
 
     A list replaces the list of what is after it. Paths are those of the working folder, as when
-    typed. SELECTOR_CACHE, HF_HOME and HF_TOKEN are no options: what they are stays with them.
+    typed. --push, --create-pr and --allow-pickle only count if typed. A policy file of gate is
+    before its options that were not typed. SELECTOR_CACHE, HF_HOME and HF_TOKEN are no options:
+    what they are stays with them.
     """
     with exit_codes():
         parent = ctx.parent
@@ -59,22 +59,11 @@ def config(
             )
         names = list(commands) if command is None else [command]
         found = {name: list(resolve(parent, name, commands[name])) for name in names}
-        _tell_unknown(parent, commands)
         path = parent.obj.path
         if json:
             _print_json(found, None if path is None else str(path))
         else:
             _print(found, "none" if path is None else str(path))
-
-
-def _tell_unknown(parent: Any, commands: Mapping[str, Any]) -> None:
-    """A variable that is misspelt sets nothing, and nothing else would say so."""
-    resolved = (one for name in commands for one in resolve(parent, name, commands[name]))
-    known = {one.variable for one in resolved} | {f"{PREFIX}_CONFIG"}
-    for variable in sorted(name for name in os.environ if name.startswith(f"{PREFIX}_")):
-        if variable not in known:
-            said = f"{printable(variable)} is set, but is no option of selector."
-            stderr.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(found: dict[str, list[Resolved]], file: str) -> None:
@@ -87,11 +76,15 @@ def _print(found: dict[str, list[Resolved]], file: str) -> None:
     for name, options in found.items():
         for one in options:
             style = "dim" if one.origin == "default" else None
-            origin = printable(one.where) or one.origin
+            origin = printable(one.where) or _origin(one)
             cells = (f"{name} {one.option}", printable(one.text) or "–", origin)
             table.add_row(*map(Text, cells), style=style)
         table.add_section()
     console.print(table)
+
+
+def _origin(one: Resolved) -> str:
+    return one.origin if one.variable else f"{one.origin}, command line only"
 
 
 def _print_json(found: dict[str, list[Resolved]], file: str | None) -> None:
@@ -103,7 +96,7 @@ def _print_json(found: dict[str, list[Resolved]], file: str | None) -> None:
                     "value": one.value,
                     "origin": one.origin,
                     "where": one.where or None,
-                    "variable": one.variable,
+                    "variable": one.variable or None,
                 }
                 for one in options
             }

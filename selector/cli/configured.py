@@ -18,6 +18,12 @@ from selector.configuration import Configuration, Configured, Form, find, read, 
 from selector.errors import UsageError, printable
 
 PREFIX = "SELECT"
+# Options that a folder somebody sent, or a variable somebody forgot, must not switch on; and why.
+TYPED_ONLY = {
+    "push": "it sends results to the Hub",
+    "create-pr": "it opens a pull request on the Hub",
+    "allow-pickle": "it loads files in a format that can hold code",
+}
 Origin = Literal["default", "file", "environment", "command line"]
 _ORIGINS: dict[str, Origin] = {
     "DEFAULT": "default",
@@ -28,18 +34,31 @@ _ORIGINS: dict[str, Origin] = {
 
 
 class ConfigurableGroup(TyperGroup):
-    """Commands whose help does not name the environment variable of each option."""
+    """Commands whose help does not name variables, and that are not set by those of TYPED_ONLY."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """As typer does it; `selector config` shows the variables."""
         command = super().get_command(ctx, cmd_name)
         for option in _options(command) if command is not None else ():
             option.show_envvar = False
+            option.allow_from_autoenv = _key(option) not in TYPED_ONLY
         return command
 
 
 class ConfigurableCommand(TyperCommand):
-    """A command whose documents say which of its options were not typed."""
+    """A command whose documents and errors say which of its options were not typed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read them; what a file says was read before, so that only a variable can be wrong."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            name = getattr(error.param, "name", None)
+            source = ctx.get_parameter_source(name) if name else None
+            if source is not None and _ORIGINS[source.name] == "environment":
+                where = _variable(ctx.auto_envvar_prefix, error.param)
+                error.message = f"{error.message.rstrip('.')}. It is from {where}."
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
@@ -60,7 +79,7 @@ class Resolved:
         option: with its dashes.
         value: None where there is none.
         origin: in a word.
-        variable: of the environment, that sets it.
+        variable: of the environment, that sets it; empty if it only counts when typed.
         where: the file and its table, or the variable; empty for others.
     """
 
@@ -100,6 +119,7 @@ def configure(ctx: typer.Context, file: Path | None) -> None:
         for name, options in commands.items()
     }
     ctx.obj = read(path, forms)
+    _refuse_typed_only(ctx.obj)
     ctx.default_map = {
         name: {
             commands[name][key].name: _checked(ctx, commands[name][key], value, f"{where} {key}")
@@ -114,6 +134,15 @@ def commands_of(ctx: Any) -> Mapping[str, Any]:
     """The commands of the program, by name, in their order."""
     group = ctx.command
     return {name: group.get_command(ctx, name) for name in group.list_commands(ctx)}
+
+
+def variables_of(ctx: Any) -> dict[str, str]:
+    """The keys of the options of all commands, by the variables that are named after them."""
+    return {
+        _variable(f"{PREFIX}_{name}".replace("-", "_").upper(), option): _key(option)
+        for name, command in commands_of(ctx).items()
+        for option in _options(command)
+    }
 
 
 def resolve(ctx: Any, name: str, command: Any) -> Iterator[Resolved]:
@@ -142,10 +171,25 @@ def _given(ctx: Any, option: Any) -> Resolved:
 
 def _resolved(ctx: Any, option: Any, value: object, source: Any) -> Resolved:
     origin = _ORIGINS[source.name]
-    variable = f"{ctx.auto_envvar_prefix}_{option.name.upper()}"
+    key = _key(option)
+    variable = "" if key in TYPED_ONLY else _variable(ctx.auto_envvar_prefix, option)
     wheres = {"file": ctx.obj.table(ctx.info_name), "environment": variable}
     where = wheres.get(origin, "")
-    return Resolved(f"--{_key(option)}", _plain(value), origin, variable, where)
+    return Resolved(f"--{key}", _plain(value), origin, variable, where)
+
+
+def _variable(prefix: str, option: Any) -> str:
+    return f"{prefix}_{option.name.upper()}"
+
+
+def _refuse_typed_only(file: Configuration) -> None:
+    for command, table in file.tables.items():
+        for key in table:
+            if key in TYPED_ONLY:
+                raise UsageError(
+                    f"{file.table(command)} {key}: counts only if typed, as {TYPED_ONLY[key]}.",
+                    hint=f"Take it out of the file, and type --{key} where it is meant.",
+                )
 
 
 def _plain(value: object) -> bool | int | float | str | list[str] | None:

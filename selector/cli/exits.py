@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from selector.configuration import configured
 from selector.errors import HubUnavailable, OutputError, SelectorError
 
 EXIT_OK, EXIT_NONE_RANKED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_NOT_MET = 0, 1, 2, 3, 4
@@ -25,6 +27,7 @@ EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF}
 # Seconds for threads that are about to end.
 _GRACE = 0.5
+_OPTION = re.compile(r"--[a-z][a-z-]*")
 
 stderr = Console(stderr=True)
 
@@ -96,8 +99,16 @@ def written() -> Iterator[None]:
 def show(error: SelectorError) -> None:
     """Print what was required, what was found and the way out."""
     stderr.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
-    if error.hint:
-        stderr.print(f"  {escape(error.hint)}", highlight=False, soft_wrap=True)
+    for line in (_origin(error.message), error.hint):
+        if line:
+            stderr.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def _origin(message: str) -> str:
+    """Where the option that a message begins with comes from, if it was not typed."""
+    named = _OPTION.match(message)
+    origins = {one.option: one.origin for one in configured()}
+    return f"It is from {origins[named[0]]}." if named and named[0] in origins else ""
 
 
 def terminate(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from selector.cli.exits import EXIT_NOT_MET, EXIT_OK, exit_codes
+from selector.cli.exits import EXIT_NOT_MET, EXIT_OK, exit_codes, stderr
+from selector.configuration import configured
+from selector.errors import printable
 
 Format = Literal["text", "json", "github"]
 
@@ -25,7 +27,8 @@ def gate(
         Path | None,
         typer.Option(
             help="YAML file with these options as keys, underscores for dashes:"
-            " min_attacked_accuracy: 0.6. Options override it. `selector schema policy`.",
+            " min_attacked_accuracy: 0.6. Options that are typed override it."
+            " `selector schema policy`.",
             metavar="FILE",
         ),
     ] = None,
@@ -99,29 +102,51 @@ def gate(
     """
     with exit_codes():
         from selector.gating import gate as compared
-        from selector.policy import build_policy
+        from selector.policy import combine, keys_of, read_policy
         from selector.reports.document import read_ranking
 
-        required = build_policy(
-            policy,
-            {
-                "model": model,
-                "min_attacked_accuracy": min_attacked_accuracy,
-                "min_estimated_accuracy": min_estimated_accuracy,
-                "min_certified_accuracy": min_certified_accuracy,
-                "at_radius": at_radius,
-                "min_clean_accuracy": min_clean_accuracy,
-                "max_bound": max_bound,
-                "license": license,
-                "max_params": max_params,
-                "max_skipped": max_skipped,
-                "max_age": max_age,
-                "by": by,
-            },
+        options = {
+            "model": model,
+            "min_attacked_accuracy": min_attacked_accuracy,
+            "min_estimated_accuracy": min_estimated_accuracy,
+            "min_certified_accuracy": min_certified_accuracy,
+            "at_radius": at_radius,
+            "min_clean_accuracy": min_clean_accuracy,
+            "max_bound": max_bound,
+            "license": license,
+            "max_params": max_params,
+            "max_skipped": max_skipped,
+            "max_age": max_age,
+            "by": by,
+        }
+        not_typed = {_key(one.option) for one in configured()}
+        file = read_policy(policy)
+        required = combine(
+            file,
+            {key: value for key, value in options.items() if key not in not_typed},
+            {key: value for key, value in options.items() if key in not_typed},
         )
+        _tell_configured(policy, keys_of(file))
         found = compared(read_ranking(ranking), required, datetime.now(UTC))
         sys.stdout.write(_text(found, format))
     raise typer.Exit(EXIT_OK if found.holds else EXIT_NOT_MET)
+
+
+def _tell_configured(policy: Path | None, overridden: frozenset[str]) -> None:
+    """What was not typed decides as much as what was, and nobody sees it in the command."""
+    told = [
+        f"{one.option} {one.value} from {one.origin}"
+        + (f" (not used: {policy} says it)" if _key(one.option) in overridden else "")
+        for one in configured()
+    ]
+    if told:
+        said = printable(f"not typed: {'; '.join(told)}")
+        stderr.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+def _key(option: str) -> str:
+    """What a policy file calls an option."""
+    return option.lstrip("-").replace("-", "_")
 
 
 def _text(found: Gate, format: Format) -> str:

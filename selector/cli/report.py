@@ -28,6 +28,7 @@ def report(
         from selector.reports.html import page
 
         document.check_writable(output)
+        document.check_not_read(output, ranking)
         text = page.render(document.read_ranking(ranking))
         document.write_atomically(output, text)
         size = len(text.encode()) / 1e6

@@ -109,6 +109,16 @@ def check_writable(path: Path) -> None:
         ) from None
 
 
+def check_not_read(output: Path, *inputs: Path) -> None:
+    """Raise UsageError if ``output`` is a file that is read, and would be lost."""
+    for path in inputs:
+        if output.resolve() == path.resolve():
+            raise UsageError(
+                f"--output must not be the file that is read, found {output}.",
+                hint="It would be overwritten; write to another file.",
+            )
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write ``path`` whole or not at all, whenever the machine stops.
 
