@@ -31,11 +31,11 @@ def check_backbone(backbone: Backbone, x: Tensor, threat: ThreatModel) -> None:
     with _running(), torch.no_grad():
         clean, again = backbone(x), backbone(x)
     _check_features(clean, again, len(x))
-    with _running(), torch.no_grad():
-        # The first one alone, the others in a batch that begins with another.
-        apart = torch.cat([backbone(x[:1]), backbone(x[1:])])
-        moved = displacement(apart, clean)
-    _check_alone(clean, moved)
+    if len(x) > 1:
+        with _running(), torch.no_grad():
+            # The first one alone, the others in a batch that begins with another.
+            apart = torch.cat([backbone(x[:1]), backbone(x[1:])])
+        _check_alone(clean, displacement(apart, clean))
     start = threat.random_start(x, range(len(x))).requires_grad_(True)
     with _running():
         features = backbone(start)
