@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -11,15 +12,20 @@ import pytest
 import torch
 from builders import evaluation, ranking, right
 from rich.console import Console
+from torch import Tensor
 from typer.testing import CliRunner
 
+from selector import attacking
+from selector.batches import Images, extract
 from selector.candidates import Candidate, Pinned
 from selector.cli import app
+from selector.controls import Controls
 from selector.curves import curves
 from selector.errors import UsageError
-from selector.evaluation import evaluate
+from selector.evaluation import evaluate, evaluate_each
 from selector.fetching import FetchRules, prepare
 from selector.norms import parse_threats
+from selector.pairs import Doubts
 from selector.protocol import Protocol, Sizes
 from selector.records import Evaluation, Ranking, Sweep, ThreatRecord
 from selector.reports.document import read_ranking
@@ -28,6 +34,8 @@ from selector.reports.markdown import to_markdown
 from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.scheduling import Event, Finished, Kept, evaluate_all, measurement_key
+from selector.search import Budget, Search
+from selector.sensitivity import Aim
 from selector.sweeping import sweep
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
@@ -106,6 +114,35 @@ def test_a_sweep_attains_no_less_than_each_threat_alone(
         ours, expected = of(threat, swept, setting), of(threat, alone, setting)
         assert ours.sensitivity.mean.value >= expected.sensitivity.mean.value
         assert ours.task_sensitivity.mean.value >= expected.task_sensitivity.mean.value
+
+
+def test_what_a_smaller_perturbation_attained_counts_under_a_larger_one(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every attack under the largest one finds nothing of its own."""
+    search, controls = attacking.search, attacking.gradient_free
+    pairs = attacking.search_pairs
+
+    def searched(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Search:
+        found = search(images, aim, threat, budget)
+        return replace(found, features=extract(images)) if threat == LARGE else found
+
+    def free(images: Images, clean: Tensor, threat: ThreatModel, seed: int) -> Controls:
+        found = controls(images, clean, threat, seed)
+        return replace(found, noise=clean, searched=clean) if threat == LARGE else found
+
+    def paired(images: Images, doubts: Doubts, threat: ThreatModel, budget: Budget) -> Tensor:
+        return doubts.clean if threat == LARGE else pairs(images, doubts, threat, budget)
+
+    monkeypatch.setattr(attacking, "search", searched)
+    monkeypatch.setattr(attacking, "gradient_free", free)
+    monkeypatch.setattr(attacking, "search_pairs", paired)
+    settings = [setting.under(threat) for threat in (SMALL, LARGE)]
+    small, large = evaluate_each(its_files(NAMES[0]), settings)
+    assert large.sensitivity.mean.value == pytest.approx(small.sensitivity.mean.value)
+    assert large.task_sensitivity.mean.value == pytest.approx(small.task_sensitivity.mean.value)
+    assert large.probe.attacked_accuracy == small.probe.attacked_accuracy
+    assert small.probe.attacked_accuracy.value < small.probe.clean_accuracy.value
 
 
 def test_what_no_threat_changes_is_done_once(
