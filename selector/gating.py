@@ -94,9 +94,7 @@ def _lag(ranking: Ranking, e: RankedEvaluation) -> str:
 
 def _absence(ranking: Ranking, model: str) -> str:
     """Why a model has no place in the ranking, as far as the ranking says."""
-    race = ranking.race
-    absent = (*ranking.skipped, *(race.eliminated + race.unsettled if race else ()))
-    reasons = (one.reason for one in absent if model in (one.name, one.model))
+    reasons = (one.reason for one in ranking.left_out if model in (one.name, one.model))
     return next(reasons, "the ranking has no candidate of this name").rstrip(".")
 
 

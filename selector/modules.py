@@ -30,10 +30,10 @@ class Module:
     """A network as a backbone.
 
     The module maps normalised images (n,3,h,w) float32 to features (n,d), pooled, of floating point
-    and used as float32; maps (n,c,h,w)
-    and sequences (n,t,d) are refused, since which pooling is meant is yours to say. It is used
-    through a copy in evaluation mode whose weights take no gradient, so that the module itself
-    stays as it is. The gradient with respect to the image must flow.
+    and used as float32; maps (n,c,h,w) and sequences (n,t,d) are refused, since which pooling is
+    meant is yours to say. It is used through a copy in evaluation mode whose weights take no
+    gradient, so that the module itself stays as it is. The gradient with respect to the image must
+    flow.
 
     Attributes:
         name: what tables call it.

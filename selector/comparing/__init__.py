@@ -72,17 +72,8 @@ def _left(before: Ranking, after: Ranking) -> Iterator[Unpaired]:
 
 def _absence(ranking: Ranking, name: str) -> tuple[str, str]:
     """Code and reason of why a name has no place in a ranking."""
-    for skipped in ranking.skipped:
-        if skipped.name == name:
-            return skipped.code, skipped.reason
-    if ranking.race is not None:
-        for eliminated in ranking.race.eliminated:
-            if eliminated.name == name:
-                return "eliminated", eliminated.reason
-        for unsettled in ranking.race.unsettled:
-            if unsettled.name == name:
-                return "unsettled", unsettled.reason
-    return NOT_LISTED, ""
+    found = ((one.code, one.reason) for one in ranking.left_out if one.name == name)
+    return next(found, (NOT_LISTED, ""))
 
 
 def _choice(before: Ranking, after: Ranking) -> ChangeOfChoice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -144,6 +144,15 @@ class Curve(Record):
     ]
 
 
+class LeftOut(NamedTuple):
+    """A candidate without a place; its code is that of a skipped one, eliminated or unsettled."""
+
+    name: str
+    model: str
+    code: str
+    reason: str
+
+
 class Ranking(RankingRecord):
     """The result of ``selector rank``."""
 
@@ -164,6 +173,18 @@ class Ranking(RankingRecord):
             " document's own included; null: there is one threat"
         ),
     ] = None
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Who has no place, and why: skipped, then eliminated and unsettled of a race."""
+        found = [LeftOut(one.name, one.model, one.code, one.reason) for one in self.skipped]
+        if self.race is not None:
+            for code, some in (
+                ("eliminated", self.race.eliminated),
+                ("unsettled", self.race.unsettled),
+            ):
+                found += [LeftOut(one.name, one.model, code, one.reason) for one in some]
+        return tuple(found)
 
     @model_validator(mode="after")
     def _is_one_ranking(self) -> Self:

@@ -66,14 +66,10 @@ def _row(e: _Ranked) -> dict[str, Cell]:
 
 
 def _left_out(ranking: AnyRanking) -> list[dict[str, Cell]]:
-    found = [(one.name, one.model, one.code, one.reason) for one in ranking.skipped]
-    race = ranking.race if isinstance(ranking, Ranking) else None
-    if race is not None:
-        found += [(one.name, one.model, "eliminated", one.reason) for one in race.eliminated]
-        found += [(one.name, one.model, "unsettled", one.reason) for one in race.unsettled]
+    found = ranking.left_out if isinstance(ranking, Ranking) else ranking.skipped
     return [
-        {"name": name, "model": model, "skipped": code, "skipped_reason": reason}
-        for name, model, code, reason in found
+        {"name": one.name, "model": one.model, "skipped": one.code, "skipped_reason": one.reason}
+        for one in found
     ]
 
 

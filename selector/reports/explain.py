@@ -55,11 +55,16 @@ def nearest(ranking: Ranking, e: RankedEvaluation) -> str | None:
     if tier(e) != tier(other):
         return None
     if e.rank == 1:
-        return f"{other.name} is next, with {_images(mine - theirs)} fewer."
-    return f"{other.name}, just above, withstands on {_images(theirs - mine)} more."
+        return f"{other.name} is next, with {images(mine - theirs)} fewer."
+    return f"{other.name}, just above, withstands on {images(theirs - mine)} more."
 
 
-def _images(count: int) -> str:
+def images(count: int) -> str:
+    """So many images, in words.
+
+    >>> images(1), images(7)
+    ('1 image', '7 images')
+    """
     return "1 image" if count == 1 else f"{count} images"
 
 

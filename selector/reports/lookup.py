@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selector.errors import UsageError, printable
-from selector.records import Eliminated, RankedEvaluation, Ranking, Unsettled
+from selector.records import RankedEvaluation, Ranking
 
 
 def find(ranking: Ranking, model: str) -> RankedEvaluation:
@@ -23,7 +23,7 @@ def find(ranking: Ranking, model: str) -> RankedEvaluation:
         if model in (one.name, one.model):
             reason = printable(f"{one.name} was not ranked: {one.reason}")
             raise UsageError(reason, hint=printable(one.hint))
-    for left in _left_by_the_race(ranking):
+    for left in ranking.left_out:
         if model in (left.name, left.model):
             raise UsageError(
                 printable(f"{left.name} was not measured in full: {left.reason}"),
@@ -31,8 +31,3 @@ def find(ranking: Ranking, model: str) -> RankedEvaluation:
             )
     names = ", ".join(printable(e.name) for e in ranking.ranking)
     raise UsageError(f"MODEL must be one of the ranking, found {model!r}.", hint=f"It has: {names}")
-
-
-def _left_by_the_race(ranking: Ranking) -> tuple[Eliminated | Unsettled, ...]:
-    race = ranking.race
-    return (*race.eliminated, *race.unsettled) if race else ()

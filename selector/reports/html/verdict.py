@@ -8,8 +8,8 @@ from selector.norms import format_threat
 from selector.objectives import OBJECTIVES
 from selector.ranking import tier
 from selector.records import RankedEvaluation, Ranking
-from selector.reports.explain import as_good_as_constant, certified, doubts
-from selector.reports.html.wording import images, listed, nats, percent, span, with_span
+from selector.reports.explain import as_good_as_constant, certified, doubts, images
+from selector.reports.html.wording import listed, nats, percent, span, with_span
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,3 @@ def listed(names: list[str]) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def images(number: int) -> str:
-    """So many images.
-
-    >>> images(1), images(7)
-    ('1 image', '7 images')
-    """
-    return "1 image" if number == 1 else f"{number} images"
