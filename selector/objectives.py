@@ -26,11 +26,13 @@ class Objective:
         what: in words, for tables and documents.
         scores: of a candidate, higher is better: one for each test image (n,), whose mean ranks,
             or a single one (1,).
+        share: whether the mean is a share of test images, or of what they survive, 0..1.
     """
 
     kind: ObjectiveKind
     what: str
     scores: Callable[[Evaluation], np.ndarray]
+    share: bool = False
 
     def score(self, evaluation: Evaluation) -> float:
         """What it ranks by."""
@@ -61,16 +63,19 @@ OBJECTIVES: dict[str, Objective] = {
         "attacked",
         "attacked accuracy of the head, class pairs included",
         _each("attacked_correct"),
+        share=True,
     ),
     "criterion": Objective(
         "estimated",
         "estimated robust accuracy of the head, criterion on A∘g",
         _each("robust_correct"),
+        share=True,
     ),
     "smooth": Objective(
         "estimated",
         "mean of r/(r+s) of the head on A∘g, a smooth count in place of the criterion",
         _each("smooth"),
+        share=True,
     ),
     "bound": Objective(
         "estimated",
@@ -82,9 +87,15 @@ OBJECTIVES: dict[str, Objective] = {
         "mean displacement on A∘g relative to the distance between features, lowest first",
         _single(lambda e: -e.task_sensitivity.relative),
     ),
-    "clean": Objective("clean", "clean accuracy of the ordinary probe", _each("probe_correct")),
-    "knn": Objective("clean", "clean accuracy of nearest neighbours", _each("knn_correct")),
-    "lda": Objective("clean", "clean accuracy of discriminant analysis", _single(_lda_accuracy)),
+    "clean": Objective(
+        "clean", "clean accuracy of the ordinary probe", _each("probe_correct"), share=True
+    ),
+    "knn": Objective(
+        "clean", "clean accuracy of nearest neighbours", _each("knn_correct"), share=True
+    ),
+    "lda": Objective(
+        "clean", "clean accuracy of discriminant analysis", _single(_lda_accuracy), share=True
+    ),
     "log_me": Objective("clean", "LogME", _single(lambda e: e.baselines.log_me)),
     "h_score": Objective("clean", "regularised H-score", _single(lambda e: e.baselines.h_score)),
     "parameters": Objective(

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from selector.objectives import OBJECTIVES
 from selector.records import ChangeOfChoice, ComparedCandidate, Unpaired
 
-SHARES = frozenset({"attacked", "criterion", "smooth", "clean", "knn", "lda"})
-"""Objectives whose scores are shares of 0..1; differences of these are said in points."""
 NOT_LISTED = "not_listed"
 """Code of who has no place in a ranking that does not say why."""
 _LISTED = 4
@@ -78,7 +76,7 @@ def difference(value: float, objective: str) -> str:
     >>> difference(-0.125, "attacked"), difference(0.03, "bound")
     ('-12.5 points', '+0.03')
     """
-    return f"{100 * value:+.1f} points" if objective in SHARES else f"{value:+.3g}"
+    return f"{100 * value:+.1f} points" if OBJECTIVES[objective].share else f"{value:+.3g}"
 
 
 def _masked(candidates: Sequence[ComparedCandidate]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from selector.comparing.sentence import NOT_LISTED, SHARES
+from selector.comparing.sentence import NOT_LISTED
 from selector.errors import printable
 from selector.norms import format_threat
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
@@ -91,7 +91,7 @@ def _cells(one: ComparedCandidate, comparison: Comparison) -> list[str]:
     if comparison.objective == DEFAULT_OBJECTIVE:
         score = [_before_after(withstood, shares=True)]
     else:
-        shares = comparison.objective in SHARES
+        shares = OBJECTIVES[comparison.objective].share
         score = [_before_after(one.score, shares=shares), _points(withstood)]
     return [
         f"{one.rank.before:.0f}" + ("" if _same(one.rank) else f" → {one.rank.after:.0f}"),
