@@ -1,5 +1,6 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
 # `make check-browser` looks at a report in a real browser, Chromium, which has to be on PATH.
+# `make check-crash` kills runs and takes their disk, memory, Hub and clock away; half an hour.
 # `make bench` compares with other libraries, which live in .venv-bench; its results are in bench/.
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,11 @@ BENCH := .venv-bench
 DATA ?=
 TASKS ?=
 
-.PHONY: rank test check check-browser docs bench bench-ranking install clean
+# How often `make check-crash` kills, and where it writes what came out.
+KILLS ?= 100
+CRASHES ?= bench/crash.json
+
+.PHONY: rank test check check-browser check-crash docs bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -30,6 +35,10 @@ docs: $(VENV)/.installed
 
 check-browser: $(VENV)/.installed-browser
 	PYTHONPATH=tests $(BIN)/python tests/browser/check_report.py
+
+check-crash: $(VENV)/.installed-dev
+	mkdir -p bench
+	PYTHONPATH=tests $(BIN)/python tests/crash/check_crash.py --kills $(KILLS) -o $(CRASHES)
 
 bench: $(BENCH)/.installed
 	mkdir -p bench

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -368,6 +370,28 @@ def test_a_reader_that_has_enough_is_no_fault(
         assert done.stderr.splitlines()[-1] == "0", done.stderr
         assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
     assert json.loads(output.read_text(encoding="utf-8"))["ranking"]
+
+
+def test_a_signal_while_a_result_is_printed_has_its_code(environment: dict[str, str]) -> None:
+    reading, writing = os.pipe()
+    room = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    command = [str(BIN / "selector"), "schema"]
+    with subprocess.Popen(
+        command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True
+    ) as process:
+        until = time.monotonic() + 30
+        waiting = bytearray(4)
+        # It is printing once the pipe, which nobody reads, is full.
+        while int.from_bytes(waiting, sys.byteorder) < room:
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.01)
+            fcntl.ioctl(reading, termios.FIONREAD, waiting)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    os.close(reading)
+    os.close(writing)
+    assert process.returncode == 143
+    assert said.startswith("terminated: ") and "Traceback" not in said
 
 
 def test_a_folder_that_takes_no_file_is_named_before_anything_is_measured(ranked: Path) -> None:

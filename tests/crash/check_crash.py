@@ -24,7 +24,7 @@ from fakehub.server import FakeHub
 from crash.bench import Bench, Outcome, table, versions
 from crash.faults import FAULTS
 from crash.kills import undisturbed
-from crash.place import fill
+from crash.place import Place, fill
 
 
 def main() -> int:
@@ -40,7 +40,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="selector-crash-") as temporary, FakeHub() as hub:
         folder = given.keep or Path(temporary)
         fill(hub)
-        bench = Bench(folder, hub, undisturbed(folder / "undisturbed", hub)[0])
+        reference, other = (
+            undisturbed(Place(folder / f"undisturbed-{n}", hub)) for n in ("first", "second")
+        )
+        if (reference.document, reference.passes) != (other.document, other.passes):
+            raise RuntimeError("two runs that nobody disturbs differ")
+        bench = Bench(folder, hub, reference)
         outcomes: list[Outcome] = []
         for name in given.fault or FAULTS:
             begun = time.monotonic()

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 from crash.bench import Bench, Outcome
 from crash.kills import Struck, aims, strike, summary
+from crash.misleading import MISLEADING
+from crash.starving import STARVING
 
 
 def kills(bench: Bench, count: int, seed: int) -> Iterator[Outcome]:
@@ -47,4 +49,6 @@ FAULTS: dict[str, Callable[[Bench, int, int], Iterator[Outcome]]] = {
     "kill": kills,
     "sigint": interrupts,
     "sigterm": terminations,
+    **STARVING,
+    **MISLEADING,
 }

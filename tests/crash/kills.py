@@ -6,21 +6,34 @@ import random
 import shutil
 import signal
 import statistics
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fakehub.server import FakeHub
 
-from crash.place import CANDIDATES, Ended, Place, Rows, read_output, read_store
+from crash.place import (
+    CANDIDATES,
+    PATIENCE,
+    Ended,
+    Place,
+    Rows,
+    Running,
+    read_output,
+    read_store,
+)
 
 PHASES = ("starting", "fetching", "measuring", "storing", "writing")
 # Of a hundred kills, so many aim at each.
 _SHARES = {"starting": 6, "fetching": 24, "measuring": 40, "storing": 20, "writing": 10}
 _EXIT = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
-_OLD = '{"an": "earlier ranking"}\n'
+OLD = '{"an": "earlier ranking"}\n'
+# Seconds that a run may take to end once it is told to; mostly less than one.
+_AT_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -68,25 +81,17 @@ class Struck:
     wrong: tuple[str, ...]
 
 
-def undisturbed(folder: Path, hub: FakeHub) -> tuple[Reference, Ended]:
-    """Run the command twice, each in a place of its own: they must agree."""
-    places = [Place(folder / name, hub) for name in ("first", "second")]
-    runs = []
-    for place in places:
-        hub.fault("cdn", body="pause")
-        runs.append(place.run())
-        if runs[-1].code:
-            raise RuntimeError(f"exit code {runs[-1].code}: {runs[-1].stderr}")
-    documents = [read_output(place.output) for place in places]
-    if documents[0] != documents[1]:
-        raise RuntimeError("two runs that nobody disturbs differ")
+def undisturbed(place: Place) -> Reference:
+    """Run the command where nobody disturbs it."""
+    place.hub.fault("cdn", body="pause")
+    ended = place.run()
+    if ended.code:
+        raise RuntimeError(f"exit code {ended.code}: {ended.stderr}")
     # Candidates are measured in the order in which they are given.
-    seen = list(dict.fromkeys(one["of"] for one in runs[0].events if one["event"] == "pass"))
+    seen = list(dict.fromkeys(one["of"] for one in ended.events if one["event"] == "pass"))
     weights = {found: f"acme/{name}" for found, name in zip(seen, CANDIDATES, strict=True)}
-    reference = Reference(
-        documents[0], by_candidate(runs[0], weights), weights, moments(runs[0].events)
-    )
-    return reference, runs[0]
+    document = read_output(place.output)
+    return Reference(document, by_candidate(ended, weights), weights, moments(ended.events))
 
 
 def by_candidate(ended: Ended, weights: Mapping[str, str]) -> Counter[str]:
@@ -101,11 +106,11 @@ def moments(events: Sequence[dict[str, Any]]) -> dict[str, list[Moment]]:
         at.setdefault(one["event"], []).append(one["at"])
     commits = zip(at["store+"], at["store-"], strict=True)
     return {
-        "starting": [Moment("begin", 1, at["fetch+"][0] - at["begin"][0])],
+        "starting": [Moment("ready", 1, at["fetch+"][0] - at["ready"][0])],
         "fetching": [Moment("fetch+", 1, at["fetch-"][-1] - at["fetch+"][0])],
         "measuring": [Moment("pass", 1, at["pass"][-1] - at["pass"][0])],
-        "storing": [Moment("store+", n, 1.2 * (b - a)) for n, (a, b) in enumerate(commits, 1)],
-        "writing": [Moment("out+", 1, 1.2 * (at["out-"][0] - at["out+"][0]))],
+        "storing": [Moment("store+", n, 0.8 * (b - a)) for n, (a, b) in enumerate(commits, 1)],
+        "writing": [Moment("out+", 1, 0.8 * (at["out-"][0] - at["out+"][0]))],
     }
 
 
@@ -130,73 +135,105 @@ def phase_at(events: Sequence[dict[str, Any]], at: float) -> str:
 
 
 def strike(
-    folder: Path, hub: FakeHub, reference: Reference, phase: str, number: int, draw: random.Random
+    folder: Path,
+    hub: FakeHub,
+    reference: Reference,
+    phase: str,
+    number: int,
+    draw: random.Random,
+    extra: Mapping[str, str] = MappingProxyType({}),
 ) -> Struck:
-    """Let a run be hit in a phase, look at what it left, and run the same command again."""
-    place = Place(folder, hub)
+    """Let a run be hit in a phase, look at what it left, and run the same command again.
+
+    Args:
+        folder: for it.
+        hub: where candidates come from.
+        reference: what the ranking must be.
+        phase: one of PHASES.
+        number: of the signal.
+        draw: the moment.
+        extra: variables for the processes.
+    """
     had_output = draw.random() < 0.5
     while True:
-        hub.faults.clear()
-        hub.fault("cdn", body="pause")
+        place = Place(folder, hub, extra=dict(extra))
         if had_output:
-            place.output.write_text(_OLD, encoding="utf-8")
+            place.output.write_text(OLD, encoding="utf-8")
         moment = draw.choice(reference.windows[phase])
-        hit: list[float] = []
-        ended = place.run(_at(moment, draw.uniform(0, moment.longest), number, hit))
-        if ended.code:
+        hit = strike_at(place, moment, draw.uniform(0, moment.longest), number)
+        if hit.ended.code:
             break
         # It had ended before it was hit: no kill. Once more, from nothing.
         shutil.rmtree(place.folder)
-        place = Place(folder, hub)
-    fell = phase_at(ended.events, hit[0])
-    before, wrong = read_store(place.store), list(_left(place, ended, number, reference))
+    before, wrong = read_store(place.store), list(left(place, hit, number, reference))
     hub.faults.clear()
     again = place.run()
-    wrong += _resumed(place, again, before, reference)
-    passes = by_candidate(ended, reference.weights) + by_candidate(again, reference.weights)
+    wrong += unrepeated(place, again, before, reference)
+    wrong += completed(place, again, before, reference)
+    passes = by_candidate(hit.ended, reference.weights) + by_candidate(again, reference.weights)
     repeated = sum((passes - Counter(reference.passes)).values())
-    return Struck(phase, fell, repeated, len(before.names), tuple(wrong))
+    return Struck(phase, hit.fell, repeated, len(before.names), tuple(wrong))
 
 
-def _at(moment: Moment, delay: float, number: int, hit: list[float]) -> Callable[[Any], None]:
-    def kill(running: Any) -> None:
+@dataclass(frozen=True)
+class Hit:
+    """A run that was hit.
+
+    Attributes:
+        ended: what came of it.
+        fell: the phase that it was in.
+        seconds: from the signal to its end.
+    """
+
+    ended: Ended
+    fell: str
+    seconds: float
+
+
+def strike_at(place: Place, moment: Moment, delay: float, number: int) -> Hit:
+    """Start the command and send it a signal, so many seconds after a moment."""
+    struck: list[float] = []
+
+    def kill(running: Running) -> None:
         event = running.wait_for(moment.event, moment.times)
         if event is not None:
             running.wait_until(event["at"] + delay)
-        hit.append(running.kill(number))
+        struck.append(running.kill(number))
+        running.process.wait(PATIENCE)
+        struck.append(time.monotonic() - struck[0])
 
-    return kill
+    # Slow enough that kills fall between the first byte and the last.
+    place.hub.fault("cdn", body="pause")
+    ended = place.run(kill)
+    return Hit(ended, phase_at(ended.events, struck[0]), struck[1])
 
 
-def _left(place: Place, ended: Ended, number: int, reference: Reference) -> Iterator[str]:
-    """What a run that was hit may not leave."""
+def left(place: Place, hit: Hit, number: int, reference: Reference) -> Iterator[str]:
+    """What is wrong with what a run that was hit has left."""
+    ended = hit.ended
     if ended.code != _EXIT[signal.Signals(number)]:
-        yield f"exit code {ended.code}"
+        yield f"exit code {ended.code} after {hit.fell}"
     if number != signal.SIGKILL and "the same command continues" not in ended.stderr:
         yield f"no word on how to go on: {ended.stderr[-200:]!r}"
+    if hit.seconds > _AT_ONCE:
+        yield f"ended {hit.seconds:.0f} s after the signal"
     if "Traceback" in ended.stderr:
-        yield "a traceback"
+        yield f"a traceback: {ended.stderr[-300:]!r}"
     if place.output.exists():
         text = place.output.read_text(encoding="utf-8")
-        if text != _OLD and read_output(place.output) != reference.document:
+        if text != OLD and read_output(place.output) != reference.document:
             yield "half a ranking"
     if place.altered():
         yield f"the Hub cache has other bytes: {place.altered()}"
+    if (sound := read_store(place.store).sound) != "ok":
+        yield f"the store is damaged: {sound}"
 
 
-def _resumed(place: Place, again: Ended, before: Rows, reference: Reference) -> Iterator[str]:
-    """What the same command must make of it."""
-    if again.code:
-        yield f"the same command ends with {again.code}: {again.stderr[-300:]!r}"
-    if not place.output.exists() or read_output(place.output) != reference.document:
-        yield "another ranking than undisturbed"
+def unrepeated(place: Place, again: Ended, before: Rows, reference: Reference) -> Iterator[str]:
+    """What the next run has changed, or done once more, of what was finished ``before`` it."""
     after = read_store(place.store)
-    if (before.sound, after.sound) != ("ok", "ok"):
-        yield f"the store is damaged: {before.sound}, {after.sound}"
     if changed := [key for key, row in before.rows.items() if after.rows.get(key) != row]:
         yield f"what was kept has changed: {changed}"
-    if len(after.names) != len(CANDIDATES):
-        yield f"kept of {sorted(after.names)} only"
     passes = by_candidate(again, reference.weights)
     for name in before.names:
         if passes[name]:
@@ -204,13 +241,26 @@ def _resumed(place: Place, again: Ended, before: Rows, reference: Reference) -> 
     for name, known in before.passes.items():
         if passes[name] + known > reference.passes[name] and name not in before.names:
             yield f"{name}: {known} of its passes were kept, and some were made again"
+
+
+def completed(place: Place, again: Ended, before: Rows, reference: Reference) -> Iterator[str]:
+    """What is wrong with a run that nobody hit, after one that was."""
+    if again.code:
+        yield f"the same command ends with {again.code}: {again.stderr[-300:]!r}"
+    if not place.output.exists() or read_output(place.output) != reference.document:
+        yield "another ranking than undisturbed"
+    after = read_store(place.store)
+    if after.sound != "ok":
+        yield f"the store is damaged: {after.sound}"
+    if after.names != set(reference.passes):
+        yield f"kept of {sorted(after.names)} only"
+    told = again.stderr.count("kept from an earlier run")
+    if told != len(before.names):
+        yield f"{told} are said to be kept, {len(before.names)} were"
     if place.strays():
         yield f"left behind: {place.strays()}"
     if place.altered():
         yield f"the Hub cache has other bytes: {place.altered()}"
-    told = again.stderr.count("kept from an earlier run")
-    if told != len(before.names):
-        yield f"{told} are said to be kept, {len(before.names)} were"
 
 
 def summary(struck: Sequence[Struck]) -> str:

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 INJECT = Path(__file__).parent / "inject"
 ZOO = Path(str(files("selector.demo") / "zoo"))
 PROGRAM = Path(sys.executable).parent / "selector"
-OUTPUT, STORE = "ranking.json", "measurements.sqlite"
+OUTPUT, STORE = "out/ranking.json", "measurements.sqlite"
 
 CANDIDATES = ("tiny_vit.cifar10_linf_8", "tiny_vit.cifar10_linf_4", "tiny_resnet.cifar10_linf_8")
 CLASSES = (3, 5, 8)
@@ -104,7 +104,7 @@ class Place:
     extra: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("cache", "hf", "tmp", "log"):
+        for name in ("cache", "hf", "tmp", "log", "out"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not (self.folder / "task").exists():
             make_task(self.folder / "task")
@@ -145,7 +145,7 @@ class Place:
         strike: Callable[[Running], None] = lambda running: None,
         arguments: Sequence[str] = (),
         prepare: Callable[[], None] = lambda: None,
-        patience: float = PATIENCE,
+        stdout: int | None = None,
     ) -> Ended:
         """Run the command to its end, whoever brings that about.
 
@@ -153,7 +153,7 @@ class Place:
             strike: called while it runs, with what it does.
             arguments: more of them.
             prepare: called in the new process before the program starts.
-            patience: seconds, after which it hangs.
+            stdout: an open file that takes what it prints, instead of the answer.
         """
         log = self.folder / "log" / f"{len(list((self.folder / 'log').iterdir()))}.jsonl"
         log.touch()
@@ -172,7 +172,7 @@ class Place:
                 cwd=self.folder,
                 env=self.environment(log),
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=out if stdout is None else stdout,
                 stderr=err,
                 preexec_fn=ready,
             ) as process,
@@ -180,7 +180,7 @@ class Place:
             try:
                 running = Running(process, log)
                 strike(running)
-                process.wait(patience)
+                process.wait(PATIENCE)
             finally:
                 if process.poll() is None:
                     process.kill()

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -94,7 +95,15 @@ def _weights(backbone: Any) -> str:
     return str(backbone.__dict__["crash_weights"])
 
 
+def _memory() -> dict[str, int]:
+    """Bytes of data that this process has asked for, and that it has."""
+    words = [line.split() for line in Path("/proc/self/status").read_text().splitlines()]
+    wanted = {"VmData:": "data", "RssAnon:": "resident"}
+    return {wanted[one[0]]: int(one[1]) * 1024 for one in words if one[0] in wanted}
+
+
 def _note_fetches(module: ModuleType) -> None:
+    note("imported", **_memory())
     module.fetch = between("fetch", module.fetch, lambda repo_id, *rest: repo_id)
 
 
@@ -102,8 +111,13 @@ def _note_output(module: ModuleType) -> None:
     module.write_atomically = between("out", module.write_atomically, lambda path, *rest: str(path))
 
 
+def _note_readiness(module: ModuleType) -> None:
+    note("ready")
+
+
 AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {
     "selector.backbones.backbone": _count_passes,
+    "selector.cli": _note_readiness,
     "selector.hub.download": _note_fetches,
     "selector.reports.document": _note_output,
 }

@@ -1,0 +1,182 @@
+"""Images that cannot be read, a Hub that fails in every way, a clock that jumps."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from crash.bench import Bench, Outcome
+from crash.kills import strike
+from crash.place import Running, read_output
+
+_SAME = "afterwards the same command gives the same ranking"
+
+
+def images(bench: Bench, count: int, seed: int) -> Iterator[Outcome]:
+    """Among the images of a task some that are none."""
+    place, without = bench.place(), bench.place()
+    folder = place.folder / "task" / "train"
+    whole = (folder / "3" / "000.png").read_bytes()
+    broken = {"3/000.png": whole[: len(whole) // 2], "5/000.png": b"", "8/000.png": b"no image"}
+    for name, content in broken.items():
+        (folder / name).write_bytes(content)
+    (folder / "3" / "001.png").unlink()
+    os.mkfifo(folder / "3" / "001.png")
+    (folder / "5" / "001.png").unlink()
+    (folder / "5" / "001.png").symlink_to("nowhere.png")
+    lost = (*broken, "3/001.png", "5/001.png")
+    for name in lost:
+        (without.folder / "task" / "train" / name).unlink()
+    bench.expect(place.run(), 0, f"{len(lost)} images cannot be read and are left out")
+    bench.expect(without.run(), 0)
+    documents = [read_output(one.output) for one in (place, without)]
+    if documents[0] is None or len(documents[0]["task"]["unreadable"]) != len(lost):
+        bench.wrong.append("not all of them are named")
+    elif documents[0]["task"]["train_images"] != documents[1]["task"]["train_images"]:
+        bench.wrong.append("other images are left out as well")
+    again = place.run()
+    bench.expect(again, 0)
+    if again.passes():
+        bench.wrong.append("measured again")
+    if read_output(place.output) != documents[0]:
+        bench.wrong.append("the same command gives another ranking")
+    bench.expect_clean(place)
+    yield bench.outcome(
+        "images",
+        "cut off, empty, text, a pipe and a link to nowhere among the training images",
+        f"exit code 0, a warning, the {len(lost)} named in the JSON; the same command gives the"
+        " same ranking without a pass",
+    )
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A way in which a Hub fails.
+
+    Attributes:
+        words: of it.
+        faults: of the fake Hub.
+        code: the exit code.
+        row: the code of the rows of skipped candidates; empty where all are ranked.
+    """
+
+    words: str
+    faults: tuple[dict[str, Any], ...]
+    code: int = 0
+    row: str = ""
+
+
+TROUBLES = (
+    Trouble("never answers", ({"step": "info", "status": 0},), 75, "hub_unavailable"),
+    Trouble(
+        "stops in the middle of a download, once each",
+        ({"step": "cdn", "body": "stall", "times": 3},),
+    ),
+    Trouble(
+        "cuts the connection in the middle of a download, once each",
+        ({"step": "cdn", "body": "reset", "times": 3},),
+    ),
+    Trouble(
+        "closes the connection in the middle, always",
+        ({"step": "cdn", "body": "close"},),
+        75,
+        "hub_unavailable",
+    ),
+    Trouble("answers 503, always", ({"step": "info", "status": 503},), 75, "hub_unavailable"),
+    Trouble("answers 500 to downloads, always", ({"step": "cdn", "status": 500},), 75, "hub_un"),
+    Trouble(
+        "answers 502 to the first six requests",
+        ({"step": "info", "status": 502, "times": 3}, {"step": "cdn", "status": 502, "times": 3}),
+    ),
+    Trouble(
+        "answers 429 and asks to wait a second, three times",
+        ({"step": "info", "status": 429, "headers": {"Retry-After": "1"}, "times": 3},),
+    ),
+    Trouble("sends other bytes, once each", ({"step": "cdn", "body": "flip", "times": 3},)),
+    Trouble("sends other bytes, always", ({"step": "cdn", "body": "flip"},), 1, "altered"),
+)
+
+
+def hub(bench: Bench, count: int, seed: int) -> Iterator[Outcome]:
+    """A Hub that hangs, cuts, lies and answers 5xx; then it is well, and the same command runs."""
+    for trouble in TROUBLES:
+        place = bench.place()
+        for fault in trouble.faults:
+            bench.hub.fault(**fault)
+        ended = place.run()
+        bench.expect(ended, trouble.code, *([trouble.row] if trouble.row else []))
+        came = f"exit code {ended.code}"
+        if trouble.code:
+            bench.hub.faults.clear()
+            bench.expect(place.run(), 0)
+            came += f", rows `{_code(ended.stdout)}`; {_SAME}"
+        else:
+            came += ", the same ranking"
+        bench.expect_same(place)
+        yield bench.outcome("hub", trouble.words, came)
+    yield _interrupted(bench)
+
+
+def _code(stdout: str) -> str:
+    known = ("hub_unavailable", "altered")
+    return next((one for one in known if one in stdout), "?")
+
+
+def _interrupted(bench: Bench) -> Outcome:
+    place = bench.place()
+    bench.hub.fault("info", status=0)
+    struck: list[float] = []
+
+    def interrupt(running: Running) -> None:
+        while not bench.hub.asked("info"):
+            running.wait_until(running.kill(0) + 0.05)
+        struck.append(running.kill(signal.SIGINT))
+        running.process.wait(30)
+        struck.append(running.kill(0) - struck[0])
+
+    bench.expect(place.run(interrupt), 130, "the same command continues")
+    if struck[1] > 10:
+        bench.wrong.append(f"Ctrl-C took {struck[1]:.0f} s")
+    bench.hub.faults.clear()
+    bench.expect(place.run(), 0)
+    bench.expect_same(place)
+    return bench.outcome("hub", "never answers, and Ctrl-C", f"exit code 130 at once; {_SAME}")
+
+
+def clock(bench: Bench, count: int, seed: int) -> Iterator[Outcome]:
+    """Time jumps while it runs, by up to ten years in both directions."""
+    place = bench.place()
+    place.extra["CRASH_CLOCK"] = str(seed)
+    ended = place.run()
+    bench.expect(ended, 0)
+    jumps = sum(one["event"] == "jump" for one in ended.events)
+    if jumps < 10:
+        bench.wrong.append(f"only {jumps} jumps")
+    again = place.run()
+    bench.expect(again, 0)
+    if again.passes():
+        bench.wrong.append("measured again")
+    bench.expect_same(place)
+    yield bench.outcome(
+        "clock",
+        f"{jumps} jumps of seconds, a day or ten years, back and forth",
+        "exit code 0, the same ranking; the same command makes no pass",
+    )
+    draw = random.Random(seed)
+    wrong: list[str] = []
+    for phase in ("fetching", "measuring", "storing"):
+        folder = bench.place().folder
+        extra = {"CRASH_CLOCK": f"{phase} {seed}"}
+        one = strike(folder, bench.hub, bench.reference, phase, signal.SIGKILL, draw, extra)
+        wrong += one.wrong
+    came = "the same command, under a clock that jumps as well, gives the same ranking"
+    yield Outcome(
+        "clock", "the same, and a kill while fetching, measuring, storing", came, tuple(wrong)
+    )
+
+
+MISLEADING = {"images": images, "hub": hub, "clock": clock}
