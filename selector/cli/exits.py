@@ -154,4 +154,5 @@ def _leave(code: int, why: str) -> NoReturn:
 def _end_at_once_when_told() -> None:
     """A signal that comes now ends the process, without a word and with its usual code."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as behind nohup, or a shell's &
+            signal.signal(number, signal.SIG_DFL)
