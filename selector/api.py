@@ -34,6 +34,7 @@ from selector.protocol import Overrides, Preset
 from selector.racing import Goal
 from selector.radii import choose_leaders
 from selector.records import Outcome, Ranking
+from selector.request import Request
 from selector.tasks import Task
 from selector.tasks.given import (
     GivenTask,
@@ -135,7 +136,7 @@ def rank(
         threats = _threats(threat)
         side = _image_size(given, image_size)
         _check_kinds(store, task_options)
-        request = session.Request(
+        request = Request(
             task=given,
             task_options=task_options,
             chosen=Chosen(tuple(map(Pinned, _candidates(candidates, side)))),

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from selector.batches import AT_ONCE, Images
-from selector.controls import gradient_free
+from selector.controls import Controls, gradient_free
 from selector.diagnostics import Signs, signs
 from selector.heads import LinearHead
 from selector.pairs import in_doubt, search_pairs
 from selector.rows import Rows, ranges
 from selector.run import Run
-from selector.search import search
 from selector.sensitivity import Aim, Pool, displacement_aim
 
 
@@ -33,12 +32,12 @@ def attack_validation(
     Returns:
         AT_ONCE images at a time, what was attained on them, and which of the n they are.
     """
-    split, threat = run.setting.task.validation, run.setting.threat
+    split = run.setting.task.validation
     found, on_g, norms = [], [], []
     parts = zip(run.images(split).chunks(AT_ONCE), ranges(len(split), AT_ONCE), strict=True)
     for number, (images, rows) in enumerate(parts):
         clean = features[rows].to(run.setting.device, torch.float32)
-        attained = search(images, displacement_aim(clean, projection), threat, run.budget)
+        attained = run.search(images, displacement_aim(clean, projection), run.budget)
         before = known[number].attained if known else ()
         pool = Pool(clean, (*before, attained.features))
         on_g.append(pool.displacement())
@@ -62,10 +61,11 @@ def attack_test(
         aims: of heads, each at half the budget.
     """
     threat, clean = run.setting.threat, known.clean
-    on_g = search(images, displacement_aim(clean), threat, run.budget)
-    on_task = search(images, displacement_aim(clean, projection), threat, run.budget)
-    controls = gradient_free(images, clean, threat, run.setting.protocol.seed)
-    on_heads = [search(images, aim, threat, run.half_budget) for aim in aims]
+    on_g = run.search(images, displacement_aim(clean), run.budget)
+    on_task = run.search(images, displacement_aim(clean, projection), run.budget)
+    seed = run.setting.protocol.seed
+    controls = run.recalled(gradient_free, Controls, images, clean, threat, seed)
+    on_heads = [run.search(images, aim, run.half_budget) for aim in aims]
     attained = (found.features for found in (on_g, on_task, *on_heads))
     pool = Pool(clean, (*known.attained, *attained, controls.noise, controls.searched))
     return pool, signs(on_g, clean, controls)
@@ -86,4 +86,5 @@ def attack_pairs(
     """
     lost = ~pool.scores(head).always_correct(labels)
     doubts = in_doubt(pool.clean, head, labels, pool.displacement(projection), lost)
-    return pool.with_points(search_pairs(images, doubts, run.setting.threat, run.pair_budget))
+    threat, budget = run.setting.threat, run.pair_budget
+    return pool.with_points(run.recalled(search_pairs, Tensor, images, doubts, threat, budget))

@@ -114,6 +114,7 @@ def rank(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    store: options.Store = None,
     fresh: options.Fresh = False,
     offline: options.Offline = False,
     locked: options.Locked = False,
@@ -151,8 +152,9 @@ def rank(
         if demo:
             stderr.print(DEMO_NOTICE, highlight=False, soft_wrap=True)
         from selector import session
+        from selector.request import Request
 
-        request = session.Request(
+        request = Request(
             task=task or DEMO_TASK,
             task_options=options.task_options(
                 image_column,
@@ -175,6 +177,7 @@ def rank(
             objective=objective,
             began=began,
             leaders=leaders,
+            store=options.store_path(store),
         )
         if dry_run and not target_column:
             raise typer.Exit(

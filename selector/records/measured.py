@@ -205,6 +205,11 @@ class Sweep(Record):
     ]
 
     @property
+    def model(self) -> str:
+        """What it is, exactly."""
+        return self.evaluations[0].model
+
+    @property
     def cost(self) -> Cost:
         """Of all."""
         return self.evaluations[0].cost
