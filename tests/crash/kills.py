@@ -215,6 +215,8 @@ def left(place: Place, hit: Hit, number: int, reference: Reference) -> Iterator[
         yield f"exit code {ended.code} after {hit.fell}"
     if number != signal.SIGKILL and "the same command continues" not in ended.stderr:
         yield f"no word on how to go on: {ended.stderr[-200:]!r}"
+    if ended.stdout and hit.fell != "written":
+        yield f"printed as if it had ended: {ended.stdout[:200]!r}"
     if hit.seconds > _AT_ONCE:
         yield f"ended {hit.seconds:.0f} s after the signal"
     if "Traceback" in ended.stderr:
