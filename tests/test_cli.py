@@ -276,46 +276,6 @@ def test_a_hub_that_is_down_is_exit_code_75(environment: dict[str, str], tmp_pat
     assert "hub_unavailable" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "kill"]
-)
-def test_an_interrupted_run_ends_at_once_and_continues(
-    environment: dict[str, str], number: signal.Signals, code: int
-) -> None:
-    # The second candidate is large enough to be under way when the signal comes.
-    command = [
-        str(BIN / "selector"), "rank", *DIGITS, "--model", local(ROBUST),
-        "--model", local("tiny_resnet.cifar10"), "--steps", "100",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        # A shell that starts the tests in the background makes their children deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    assert f"1/2 {ROBUST}: measured" in line
-    process.send_signal(number)
-    sent = time.monotonic()
-    stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert time.monotonic() - sent < 5  # one second on a machine that does nothing else
-    assert "the same command continues" in stderr
-    assert stdout == ""
-
-    resumed = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    assert resumed.stderr is not None
-    assert f"1/2 {ROBUST}: kept from an earlier run" in resumed.stderr.readline()
-    resumed.kill()
-    resumed.communicate()
-
-
 def test_help_names_both_the_task_and_the_exit_codes(environment: dict[str, str]) -> None:
     top = selector("--help", env=environment)
     assert top.returncode == 0

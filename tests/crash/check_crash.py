@@ -5,7 +5,7 @@
 Starts the real command line on a task in a temporary folder, with candidates from a Hub on this
 machine; kills it, takes its disk, its memory, its clock or its Hub away, and runs the same command
 again. The last ranking must be the one of a run that nobody disturbed. Prints a table, and ends
-with 1 where something is not as it must be.
+with 1 where something is not as it must be. Ctrl-C ends it early, with the table so far.
 """
 
 from __future__ import annotations
@@ -47,13 +47,16 @@ def main() -> int:
             raise RuntimeError("two runs that nobody disturbs differ")
         bench = Bench(folder, hub, reference)
         outcomes: list[Outcome] = []
-        for name in given.fault or FAULTS:
-            begun = time.monotonic()
-            for outcome in FAULTS[name](bench, given.kills, given.seed):
-                outcomes.append(outcome)
-                said = "; ".join(outcome.wrong) or outcome.came
-                print(f"{name}: {outcome.injected}: {said}", file=sys.stderr, flush=True)
-            print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        try:
+            for name in given.fault or FAULTS:
+                begun = time.monotonic()
+                for outcome in FAULTS[name](bench, given.kills, given.seed):
+                    outcomes.append(outcome)
+                    said = "; ".join(outcome.wrong) or outcome.came
+                    print(f"{name}: {outcome.injected}: {said}", file=sys.stderr, flush=True)
+                print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print("interrupted: this is what was done by then", file=sys.stderr)
     if given.output:
         document = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -31,18 +31,30 @@ def terminations(bench: Bench, count: int, seed: int) -> Iterator[Outcome]:
 
 def _struck(bench: Bench, fault: str, number: int, count: int, seed: int) -> Iterator[Outcome]:
     draw = random.Random(f"{fault} {seed}")
-    by_phase: dict[str, list[Struck]] = {}
-    for place, phase in enumerate(aims(count, draw), start=1):
-        folder = bench.place().folder
-        one = strike(folder, bench.hub, bench.reference, phase, number, draw)
-        by_phase.setdefault(one.fell, []).append(one)
-        said = "; ".join(one.wrong) or "well"
-        print(f"{fault} {place}/{count} {one.fell}: {said}", file=sys.stderr, flush=True)
-        if not one.wrong:
-            shutil.rmtree(folder)
-    for fell, struck in sorted(by_phase.items()):
-        wrong = tuple(text for one in struck for text in one.wrong)
-        yield Outcome(fault, f"{len(struck)} while {fell}", summary(struck), wrong)
+    struck: list[Struck] = []
+    stopped = None
+    try:
+        for phase in aims(count, draw):
+            struck.append(_one(bench, fault, phase, number, draw))
+            said = "; ".join(struck[-1].wrong) or "well"
+            progress = f"{fault} {len(struck)}/{count} {struck[-1].fell}: {said}"
+            print(progress, file=sys.stderr, flush=True)
+    except KeyboardInterrupt as enough:
+        stopped = enough
+    for fell in sorted({one.fell for one in struck}):
+        these = [one for one in struck if one.fell == fell]
+        wrong = tuple(text for one in these for text in one.wrong)
+        yield Outcome(fault, f"{len(these)} while {fell}", summary(these), wrong)
+    if stopped:
+        raise stopped
+
+
+def _one(bench: Bench, fault: str, phase: str, number: int, draw: random.Random) -> Struck:
+    folder = bench.place().folder
+    one = strike(folder, bench.hub, bench.reference, phase, number, draw)
+    if not one.wrong:
+        shutil.rmtree(folder)
+    return one
 
 
 FAULTS: dict[str, Callable[[Bench, int, int], Iterator[Outcome]]] = {

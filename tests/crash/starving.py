@@ -32,7 +32,7 @@ def full_disk(bench: Bench, count: int, seed: int) -> Iterator[Outcome]:
 
 def _full_store(bench: Bench) -> Outcome:
     place = bench.place()
-    with small_disk(place.folder, "cache", "96k") as disk:
+    with small_disk(place.folder, "cache", "64k") as disk:
         place.wrapper = disk.wrapper
         bench.expect(place.run(), 0, "is measured but not kept for later runs")
         bench.expect_same(place)
@@ -46,7 +46,7 @@ def _full_store(bench: Bench) -> Outcome:
             bench.wrong.append(f"the store is damaged: {sound.sound}")
         bench.expect_same(place)
     came = f"exit code 0, a warning for each that is not kept, {kept} of {len(CANDIDATES)} kept"
-    return bench.outcome("full-disk", "the store, on a disk of 96 kB", f"{came}; {_SAME}")
+    return bench.outcome("full-disk", "the store, on a disk of 64 kB", f"{came}; {_SAME}")
 
 
 def _full_at_once(bench: Bench) -> Outcome:
