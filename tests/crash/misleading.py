@@ -12,7 +12,7 @@ from typing import Any
 
 from crash.bench import Bench, Outcome
 from crash.kills import strike
-from crash.place import Running, read_output
+from crash.place import Place, Running, make_task, read_output
 
 _SAME = "afterwards the same command gives the same ranking"
 
