@@ -8,14 +8,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from builders import evaluation, right
 
+from selector.attacks import ATTACKS
 from selector.heads import LinearHead
 from selector.records import Evaluation
+from selector.search import Budget
 from selector.sensitivity import displacement_aim, loss_aim
 from selector.store import (
     Content,
@@ -365,6 +368,9 @@ def test_a_store_from_before_it_had_a_form_goes_on(path: Path) -> None:
 # --- digests -------------------------------------------------------------------------------------
 
 
+BUDGET = Budget(ATTACKS["annealed"], restarts=2, steps=4, seed=0)
+
+
 def test_equal_values_have_equal_digests() -> None:
     def value() -> tuple[object, ...]:
         head = LinearHead(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
@@ -390,6 +396,10 @@ def test_equal_values_have_equal_digests() -> None:
         (ThreatModel("l2", 0.5), ThreatModel("linf", 0.5)),
         (displacement_aim(torch.ones(2, 3)), displacement_aim(torch.ones(2, 3), torch.eye(3))),
         (displacement_aim, loss_aim),
+        (BUDGET, replace(BUDGET, steps=5)),
+        (BUDGET, replace(BUDGET, restarts=3)),
+        (BUDGET, replace(BUDGET, seed=1)),
+        (BUDGET, replace(BUDGET, attack=ATTACKS["apgd"])),
     ],
     ids=str,
 )
