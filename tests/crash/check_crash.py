@@ -5,13 +5,15 @@
 Starts the real command line on a task in a temporary folder, with candidates from a Hub on this
 machine; kills it, takes its disk, its memory, its clock or its Hub away, and runs the same command
 again. The last ranking must be the one of a run that nobody disturbed. Prints a table, and ends
-with 1 where something is not as it must be. Ctrl-C ends it early, with the table so far.
+with 1 where something is not as it must be. Ctrl-C or
+SIGTERM ends it early, with the table so far.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -36,6 +38,8 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="the outcomes as JSON")
     parser.add_argument("--keep", type=Path, help="a folder for the runs, which stays")
     given = parser.parse_args()
+    # In the background of a shell only this one reaches it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     with tempfile.TemporaryDirectory(prefix="selector-crash-") as temporary, FakeHub() as hub:
         folder = given.keep or Path(temporary)
