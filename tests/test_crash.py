@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+from crash.evidence import read_store
 from crash.kills import Moment, completed, left, strike_at, undisturbed, unrepeated
-from crash.place import Place, fill, read_store
+from crash.place import Place, fill
 from fakehub import fixtures
 from fakehub.server import FakeHub
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fakehub.server import FakeHub
 
+from crash.evidence import read_output
 from crash.kills import Reference
-from crash.place import SHORT, Ended, Place, read_output
+from crash.place import SHORT, Ended, Place
 
 
 @dataclass(frozen=True)

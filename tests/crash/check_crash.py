@@ -5,8 +5,7 @@
 Starts the real command line on a task in a temporary folder, with candidates from a Hub on this
 machine; kills it, takes its disk, its memory, its clock or its Hub away, and runs the same command
 again. The last ranking must be the one of a run that nobody disturbed. Prints a table, and ends
-with 1 where something is not as it must be. Ctrl-C or
-SIGTERM ends it early, with the table so far.
+with 1 where something is not as it must be. Ctrl-C or SIGTERM ends it early, with the table so far.
 """
 
 from __future__ import annotations

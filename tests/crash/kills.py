@@ -16,16 +16,8 @@ from typing import Any
 
 from fakehub.server import FakeHub
 
-from crash.place import (
-    CANDIDATES,
-    PATIENCE,
-    Ended,
-    Place,
-    Rows,
-    Running,
-    read_output,
-    read_store,
-)
+from crash.evidence import Rows, read_output, read_store
+from crash.place import CANDIDATES, PATIENCE, Ended, Place, Running
 
 PHASES = ("starting", "fetching", "measuring", "storing", "writing")
 # Of a hundred kills, so many aim at each.

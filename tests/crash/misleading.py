@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from crash.bench import Bench, Outcome
+from crash.evidence import read_output
 from crash.kills import strike
-from crash.place import Place, Running, make_task, read_output
+from crash.place import Place, Running, make_task
 
 _SAME = "afterwards the same command gives the same ranking"
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from crash.bench import Bench, Outcome
 from crash.disk import small_disk
-from crash.place import CANDIDATES, ZOO, Place, Running, read_output, read_store
+from crash.evidence import read_output, read_store
+from crash.place import CANDIDATES, ZOO, Place, Running
 
 _SAME = "afterwards the same command gives the same ranking"
 _CGROUP = Path("/sys/fs/cgroup")
