@@ -125,12 +125,13 @@ def _push(ranking: Ranking, e: RankedEvaluation, format: Format) -> None:
             hint="Rank it as owner/name once it is published.",
         )
     from selector.hub.publishing import Proposal, propose
+    from selector.reports.markdown import code
 
     title = "Robustness after transfer, measured by selector"
     description = (
-        f"Measured at commit {e.provenance.commit} on {ranking.task.name} by selector"
-        f" {ranking.selector_version}. Attacked accuracies are upper estimates, estimated numbers"
-        " rest on an attack, certified ones are proven with the stated confidence."
+        f"Measured at commit {e.provenance.commit} on {code(ranking.task.name)} by selector"
+        f" {code(ranking.selector_version)}. Attacked accuracies are upper estimates, estimated"
+        " numbers rest on an attack, certified ones are proven with the stated confidence."
     )
     if format == "eval-results":
         entries = eval_results(ranking, e)

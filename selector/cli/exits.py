@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from selector.configuration import configured
-from selector.errors import HubUnavailable, OutputError, SelectorError
+from selector.errors import HubUnavailable, OutputError, SelectorError, printable
 
 EXIT_OK, EXIT_NONE_RANKED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_NOT_MET = 0, 1, 2, 3, 4
 EXIT_NOT_WRITTEN, EXIT_TRY_AGAIN = 74, 75
@@ -98,10 +98,11 @@ def written() -> Iterator[None]:
 
 def show(error: SelectorError) -> None:
     """Print what was required, what was found and the way out."""
-    stderr.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    said = Text.assemble(("error:", "bold red"), f" {printable(error.message)}")
+    stderr.print(said, highlight=False, soft_wrap=True)
     for line in (_origin(error.message), error.hint):
         if line:
-            stderr.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+            stderr.print(Text(f"  {printable(line)}"), highlight=False, soft_wrap=True)
 
 
 def _origin(message: str) -> str:

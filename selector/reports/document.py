@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
-from selector.errors import OutputError, UsageError
+from selector.errors import OutputError, UsageError, escaped
 from selector.policy import Policy
 from selector.records import (
     Certification,
@@ -39,7 +39,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 
 def to_json(document: Record) -> str:
     """The document, one trailing newline included; it holds no NaN and no infinity."""
-    return document.model_dump_json(indent=2) + "\n"
+    return escaped(document.model_dump_json(indent=2)) + "\n"
 
 
 def read_ranking(path: str | Path) -> Ranking:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from selector.errors import escaped
 from selector.records import (
     Evaluation,
     RankedEvaluation,
@@ -53,4 +54,4 @@ def _kind(outcome: Evaluation | RegressionEvaluation | Skipped) -> str:
 def _line(kind: str, document: dict[str, Any]) -> str:
     """One line; a kind that the document has itself stands."""
     told = {"kind": kind} | document
-    return json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n"
+    return escaped(json.dumps(told, ensure_ascii=False, allow_nan=False)) + "\n"
