@@ -20,6 +20,8 @@ from selector.candidates import CONFIG_FILE, WEIGHTS_FILE
 from selector.devices import no_room
 from selector.errors import CandidateError, first_line, shorten
 
+_LONGEST_LICENSE = 100
+
 
 def load_hub_layout(directory: Path) -> Loaded:
     """The network that config.json describes, with the weights of model.safetensors, strictly.
@@ -42,7 +44,7 @@ def load_hub_layout(directory: Path) -> Loaded:
     return Loaded(
         network,
         architecture=config["architecture"],
-        license=config.get("pretrained_cfg", config).get("license"),
+        license=_license(config.get("pretrained_cfg", config).get("license")),
         mean=preprocessing["mean"],
         std=preprocessing["std"],
         input_size=(height, width),
@@ -113,6 +115,17 @@ def _check_strictness(
         raise CandidateError(
             "bad_config", f"model_args of {CONFIG_FILE} must not hold {', '.join(loose)}."
         )
+
+
+def _license(said: object) -> str | None:
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise CandidateError(
+            "bad_config",
+            f"license of {CONFIG_FILE} must be text, found {shorten(repr(said), 80)}.",
+        )
+    return shorten(said, _LONGEST_LICENSE)
 
 
 def _check_preprocessing(preprocessing: dict[str, Any]) -> None:

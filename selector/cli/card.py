@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from selector.cli.exits import exit_codes, stderr
+from selector.cli.plain import inert
 from selector.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -144,4 +145,4 @@ def _push(ranking: Ranking, e: RankedEvaluation, format: Format) -> None:
         said = f"{proposal.path} of {repo} has these results already; nothing was sent."
         stderr.print(escape(printable(said)), highlight=False, soft_wrap=True)
     else:
-        typer.echo(address)
+        typer.echo(inert(address))

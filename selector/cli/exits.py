@@ -14,9 +14,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from selector.cli.plain import PlainConsole
 from selector.configuration import configured
 from selector.errors import HubUnavailable, OutputError, SelectorError, printable
 
@@ -29,7 +29,7 @@ _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF}
 _GRACE = 0.5
 _OPTION = re.compile(r"--[a-z][a-z-]*")
 
-stderr = Console(stderr=True)
+stderr = PlainConsole(stderr=True)
 
 
 class Terminated(BaseException):
