@@ -12,8 +12,6 @@
 
 from __future__ import annotations
 
-import json
-
 
 class SelectorError(Exception):
     """A failure that a person can act on.
@@ -72,15 +70,6 @@ def printable(text: str) -> str:
     'a?[31mb'
     """
     return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def escaped(text: str) -> str:
-    """JSON whose names a terminal can show: what is not printable as escapes of JSON.
-
-    >>> escaped('"a\x9b31m"')
-    '"a\\\\u009b31m"'
-    """
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def first_line(error: BaseException) -> str:

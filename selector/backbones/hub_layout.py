@@ -21,6 +21,8 @@ from selector.devices import no_room
 from selector.errors import CandidateError, first_line, shorten
 
 _LONGEST_LICENSE = 100
+# Bytes; the names and descriptions of 21,000 classes take less than a tenth.
+_LONGEST_CONFIG = 50_000_000
 
 
 def load_hub_layout(directory: Path) -> Loaded:
@@ -76,10 +78,16 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CandidateError: it is not one as timm writes it, or would load a part of a checkpoint.
     """
+    if path.stat().st_size > _LONGEST_CONFIG:
+        raise CandidateError(
+            "bad_config",
+            f"{CONFIG_FILE} must have at most {_LONGEST_CONFIG:,} bytes, found"
+            f" {path.stat().st_size:,}.",
+        )
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         architecture = config["architecture"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CandidateError(
             "bad_config",
             f'{CONFIG_FILE} must be a JSON object with "architecture", as timm writes it.',

@@ -36,6 +36,7 @@ class PlainConsole(Console):
 
     @file.setter
     def file(self, new_file: IO[str]) -> None:
+        """Write there from now on."""
         Console.file.fset(self, new_file)  # type: ignore[attr-defined]
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from selector.errors import escaped
 from selector.records import (
     Evaluation,
     RankedEvaluation,
@@ -26,6 +25,7 @@ from selector.records import (
     Sweep,
 )
 from selector.reports.columns import AnyRanking
+from selector.reports.document import escaped
 
 _PLACE = ("name", "model", "rank", "rank_interval", "group", "score")
 
