@@ -784,13 +784,13 @@ def test_a_configuration_that_was_found_does_not_choose_what_is_overwritten(
     (work / "link").symlink_to(tmp_path)
     (work / "ranking.json").write_text(to_json(published()))
     output = value.format(tmp_path)
-    (work / "selector.toml").write_text(f'[report]\noutput = "{output}"\n')
+    (work / "selector.toml").write_text(f'[compare]\noutput = "{output}"\n')
     monkeypatch.chdir(work)
-    done = run("report", "ranking.json")
+    done = run("compare", "ranking.json", "ranking.json")
     assert done.exit_code == 2
     assert "must lie in the folder of that file" in " ".join(done.stderr.split())
     assert victim.read_text() == "mine"
-    named = run("--config", "selector.toml", "report", "ranking.json")
+    named = run("--config", "selector.toml", "compare", "ranking.json", "ranking.json")
     assert named.exit_code == 0, named.output
     assert victim.read_text() != "mine", "a file that is named is meant"
 
@@ -799,10 +799,10 @@ def test_a_configuration_that_was_found_writes_into_its_own_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ranking.json").write_text(to_json(published()))
-    (tmp_path / "selector.toml").write_text('[report]\noutput = "out.html"\n')
+    (tmp_path / "selector.toml").write_text('[compare]\noutput = "out.json"\n')
     monkeypatch.chdir(tmp_path)
-    assert run("report", "ranking.json").exit_code == 0
-    assert (tmp_path / "out.html").exists()
+    assert run("compare", "ranking.json", "ranking.json").exit_code == 0
+    assert (tmp_path / "out.json").exists()
 
 
 @pytest.mark.usefixtures("waits")
