@@ -12,10 +12,10 @@ from statistics import mean
 
 from selector.candidates import Pinned
 from selector.fetching import prepare
+from selector.keys import measurement
 from selector.racing import ALLOWANCE, Field
 from selector.ranking import order_key
-from selector.records import Eliminated, RankedEvaluation
-from selector.scheduling import measurement_key
+from selector.records import Eliminated, RankedEvaluation, Screened
 from selector.screening import Look, places, shortened
 from selector.store import Store
 from selector.workload import Setting
@@ -51,8 +51,8 @@ def compare_looks(
         images = by_model[prepared.model].per_image
         shown: list[float] = []
         for look in looks:
-            key = measurement_key(pinned.candidate, prepared, shortened(setting), look)
-            seen = store.get_screened(key)
+            key = measurement(pinned.candidate, prepared, shortened(setting), look)
+            seen = store.get(key, Screened)
             if seen is None:
                 break
             shown += seen.withstood

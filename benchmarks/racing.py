@@ -48,12 +48,13 @@ from selector.candidates import Candidate, Pinned
 from selector.contest import Contest, Terms
 from selector.devices import choose_device, describe_device, keep_freed_memory
 from selector.entrants import passes_of
+from selector.events import Event, Finished
 from selector.fetching import FetchRules
 from selector.protocol import Overrides, choose_protocol
 from selector.racing import ALLOWANCE, Goal
 from selector.ranking import rank, tier
 from selector.records import Evaluation, RaceRecord, RankedEvaluation
-from selector.scheduling import Event, Finished, Kept, evaluate_all
+from selector.scheduling import Kept, measure_all, measuring_classes
 from selector.tasks import load_task
 from selector.threat import ThreatModel
 from selector.workload import Setting
@@ -168,7 +169,7 @@ def compare(seed: int, candidates: list[Pinned], store: Path, options: argparse.
     setting = Setting(task, ThreatModel("linf", eps / 255), protocol, device)
     kept, found = Kept(store), Found()
 
-    evaluate_all(candidates, setting, kept, FetchRules(), found.hear)
+    measure_all(candidates, measuring_classes(setting), store, FetchRules(), found.hear)
     exhaustive = rank(found.evaluations, seed=seed)
     found = Found()
     terms = Terms(Goal(options.top, options.confidence), time.monotonic())

@@ -30,10 +30,12 @@ from selector.candidates import Candidate, Chosen, Pinned, check_distinct, from_
 from selector.errors import UsageError
 from selector.modules import Module, module_candidate
 from selector.norms import Norm, check_threats
+from selector.objectives import choose_objective
 from selector.protocol import Overrides, Preset
 from selector.racing import Goal
 from selector.radii import choose_leaders
 from selector.records import Outcome, Ranking
+from selector.request import Request
 from selector.tasks import Task
 from selector.tasks.given import (
     GivenTask,
@@ -60,7 +62,7 @@ def rank(
     threat: Threat | list[Threat],
     image_size: int | None = None,
     preset: Preset = "standard",
-    objective: str = "attacked",
+    objective: str | None = None,
     head: str = "recommended",
     attack: str = "annealed",
     restarts: int | None = None,
@@ -135,7 +137,7 @@ def rank(
         threats = _threats(threat)
         side = _image_size(given, image_size)
         _check_kinds(store, task_options)
-        request = session.Request(
+        request = Request(
             task=given,
             task_options=task_options,
             chosen=Chosen(tuple(map(Pinned, _candidates(candidates, side)))),
@@ -155,7 +157,9 @@ def rank(
             seed=whole("seed", seed, least=0),
             fresh=fresh,
             goal=Goal(whole_or_none("top", top), number("confidence", confidence), seconds(budget)),
-            objective=text("objective", objective),
+            objective=choose_objective(
+                None if objective is None else text("objective", objective), preset
+            ),
             began=time.monotonic(),
             leaders=None
             if certify is None

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from selector.batches import AT_ONCE, Images
-from selector.controls import gradient_free
+from selector.controls import Controls, gradient_free
 from selector.diagnostics import Signs, signs
 from selector.heads import LinearHead
 from selector.pairs import in_doubt, search_pairs
 from selector.rows import Rows, ranges
 from selector.run import Run
-from selector.search import search
 from selector.sensitivity import Aim, Pool, displacement_aim
 
 
@@ -22,6 +21,8 @@ def attack_validation(
     run: Run, features: Rows, projection: Tensor, known: Sequence[Pool] = ()
 ) -> list[tuple[Images, Pool, slice]]:
     """Attack validation images on A∘g, in fp32; then the run knows whether bf16 will do later on.
+
+    A screening attacks them on g.
 
     Args:
         run: of the candidate.
@@ -33,12 +34,13 @@ def attack_validation(
     Returns:
         AT_ONCE images at a time, what was attained on them, and which of the n they are.
     """
-    split, threat = run.setting.task.validation, run.setting.threat
+    split, screens = run.setting.task.validation, run.setting.protocol.screens
     found, on_g, norms = [], [], []
     parts = zip(run.images(split).chunks(AT_ONCE), ranges(len(split), AT_ONCE), strict=True)
     for number, (images, rows) in enumerate(parts):
         clean = features[rows].to(run.setting.device, torch.float32)
-        attained = search(images, displacement_aim(clean, projection), threat, run.budget)
+        aim = displacement_aim(clean, None if screens else projection)
+        attained = run.search(images, aim, run.budget)
         before = known[number].attained if known else ()
         pool = Pool(clean, (*before, attained.features))
         on_g.append(pool.displacement())
@@ -53,6 +55,8 @@ def attack_test(
 ) -> tuple[Pool, Signs]:
     """Attack some test images on g, on A∘g and with more aims; and how the attack on g went.
 
+    A screening attacks them on g alone.
+
     Args:
         run: of the candidate.
         images: which.
@@ -62,11 +66,14 @@ def attack_test(
         aims: of heads, each at half the budget.
     """
     threat, clean = run.setting.threat, known.clean
-    on_g = search(images, displacement_aim(clean), threat, run.budget)
-    on_task = search(images, displacement_aim(clean, projection), threat, run.budget)
-    controls = gradient_free(images, clean, threat, run.setting.protocol.seed)
-    on_heads = [search(images, aim, threat, run.half_budget) for aim in aims]
-    attained = (found.features for found in (on_g, on_task, *on_heads))
+    on_g = run.search(images, displacement_aim(clean), run.budget)
+    seed = run.setting.protocol.seed
+    controls = run.recalled(gradient_free, Controls, images, clean, threat, seed)
+    found = [on_g]
+    if not run.setting.protocol.screens:
+        found.append(run.search(images, displacement_aim(clean, projection), run.budget))
+        found += [run.search(images, aim, run.half_budget) for aim in aims]
+    attained = (one.features for one in found)
     pool = Pool(clean, (*known.attained, *attained, controls.noise, controls.searched))
     return pool, signs(on_g, clean, controls)
 
@@ -76,6 +83,8 @@ def attack_pairs(
 ) -> Pool:
     """The pool with what attacks attain on those of a head's class pairs that are in doubt.
 
+    A screening leaves it as it is.
+
     Args:
         run: of the candidate.
         images: n of them.
@@ -84,6 +93,9 @@ def attack_pairs(
         labels: (n,) int64.
         projection: A (r,d).
     """
+    if run.setting.protocol.screens:
+        return pool
     lost = ~pool.scores(head).always_correct(labels)
     doubts = in_doubt(pool.clean, head, labels, pool.displacement(projection), lost)
-    return pool.with_points(search_pairs(images, doubts, run.setting.threat, run.pair_budget))
+    threat, budget = run.setting.threat, run.pair_budget
+    return pool.with_points(run.recalled(search_pairs, Tensor, images, doubts, threat, budget))

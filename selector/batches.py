@@ -37,6 +37,7 @@ class Images:
         batch_size: images per pass; halved for good when memory runs out.
         precision: what a search computes in.
         first: number of the first of these images, by which its random draws go.
+        digests: (n,32) uint8, sha256 of each image; None where nobody needs them.
     """
 
     pixels: Rows
@@ -45,11 +46,14 @@ class Images:
     batch_size: BatchSize
     precision: Precision = field(default_factory=lambda: Precision())
     first: int = 0
+    digests: Tensor | None = None
 
     def chunks(self, at_once: int) -> Iterator[Images]:
         """These images in parts of at most ``at_once``, whose pixels are in host memory."""
         for part in ranges(len(self.pixels), at_once):
-            yield replace(self, pixels=self.pixels[part], first=self.first + part.start)
+            digests = None if self.digests is None else self.digests[part]
+            first = self.first + part.start
+            yield replace(self, pixels=self.pixels[part], first=first, digests=digests)
 
     def part(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Indices (b,) and images (b,3,S,S) float in [0,1] of some rows, on the device."""

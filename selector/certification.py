@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -39,6 +40,7 @@ class Request:
     device: str
     seed: int
     fresh: bool
+    store: Path | None = None
 
 
 def run(request: Request, console: Console) -> Certification:
@@ -52,7 +54,7 @@ def run(request: Request, console: Console) -> Certification:
         request.chosen.candidates,
         setting,
         request.smoothing,
-        Kept(store.default_path(), request.fresh),
+        Kept(request.store or store.default_path(), request.fresh),
         FetchRules(request.allow_pickle),
         console,
     )

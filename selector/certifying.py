@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
-from importlib.metadata import version
 
 from torch import Tensor
 
-from selector import intervals
-from selector.candidates import Candidate, Pinned
+from selector import intervals, keys
+from selector.candidates import Candidate
 from selector.choosing import ChosenHead, choose_probe
 from selector.devices import full_precision
-from selector.fetching import Ahead, FetchRules
 from selector.heads import Labelled
+from selector.measuring import Measuring
 from selector.peaks import device_peak, process_peak
 from selector.radii import Smoothing
 from selector.records import (
@@ -23,59 +20,34 @@ from selector.records import (
     CertifiedAccuracy,
     CertifiedCandidate,
     CertifiedPerImage,
-    Skipped,
     SmoothingRecord,
 )
 from selector.run import Prepared, Run, as_candidate_errors, load
-from selector.scheduling import Event, Finished, Kept, Passed, Started, attempt, followed
 from selector.smoothing import Noise, Part, certify, count_votes, noisy_features
 from selector.spool import collect
-from selector.store import Store, content_key
+from selector.store import Content
 from selector.tasks.decoding import Split
 from selector.workload import Setting
 
-# Raised whenever the same command may give other certificates; part of every stored result's key.
-_VERSION = 1
 
-
-def certify_all(
-    candidates: Sequence[Pinned],
-    setting: Setting,
-    smoothing: Smoothing,
-    kept: Kept,
-    rules: FetchRules,
-    emit: Callable[[Event], None],
-) -> None:
-    """Certify every candidate, keep each result at once, and tell ``emit`` what happens.
+def certifying(setting: Setting, smoothing: Smoothing, *, fresh: bool = False) -> Measuring:
+    """How candidates are certified.
 
     Args:
-        candidates: in the order in which they are measured.
         setting: the same for all; its threat is for the checks before a backbone is run.
         smoothing: noise, draws, radii.
-        kept: where results are kept and looked up.
-        rules: what may be fetched.
-        emit: called from this thread, and with a FetchEvent from others.
+        fresh: certify again what an earlier run has certified.
     """
-    store = Store(kept.path)
 
-    def certified(candidate: Candidate, fetched: Future[Prepared]) -> Finished:
-        prepared = followed(fetched.result(), emit)
-        key = certification_key(candidate, prepared, setting, smoothing)
-        known = None if kept.fresh else store.get_certified(key)
-        if known is not None:
-            return Finished(known, reused=True)
-        found = certify_candidate(prepared, setting, smoothing, lambda images: emit(Passed(images)))
-        store.put(key, found)
-        return Finished(found, reused=False)
+    def certified(
+        prepared: Prepared, setting: Setting, on_pass: Callable[[int], None]
+    ) -> CertifiedCandidate:
+        return certify_candidate(prepared, setting, smoothing, on_pass)
 
-    with Ahead(candidates, rules, emit) as ahead:
-        for pinned in candidates:
-            candidate = pinned.candidate
-            emit(Started(candidate.name))
-            done = attempt(candidate, partial(certified, candidate, ahead.next()))
-            emit(Finished(done, reused=False) if isinstance(done, Skipped) else done)
-            ahead.done()
-    store.close()
+    def content(candidate: Candidate, prepared: Prepared, setting: Setting) -> Content | None:
+        return keys.certification(candidate, prepared, setting, smoothing)
+
+    return Measuring(setting, certified, CertifiedCandidate, content, fresh)
 
 
 def certify_candidate(
@@ -120,26 +92,6 @@ def certify_candidate(
             ),
             cost=_cost(run),
         )
-
-
-def certification_key(
-    candidate: Candidate, prepared: Prepared, setting: Setting, smoothing: Smoothing
-) -> str | None:
-    """What certificates depend on, as :func:`selector.scheduling.measurement_key` does."""
-    if prepared.hashes is None:
-        return None
-    return content_key(
-        {
-            "certified": _VERSION,
-            "candidate": candidate.model_dump(mode="json"),
-            "files": prepared.hashes,
-            "task": setting.task.fingerprint,
-            "smoothing": asdict(smoothing),
-            "seed": setting.protocol.seed,
-            "device": setting.device.type,
-            "versions": {name: version(name) for name in ("selector", "torch", "timm")},
-        }
-    )
 
 
 def planned_certification(setting: Setting, smoothing: Smoothing) -> int:

@@ -8,25 +8,17 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import TypeVar
 
+from selector import keys
 from selector.candidates import Candidate, Pinned
 from selector.entrants import Entrant, passes_of, seconds_of
 from selector.evaluation import evaluate
+from selector.events import Emit, Finished, Looked, Passed, Started
 from selector.fetching import Ahead, FetchRules
+from selector.measuring import OutOfTime, attempt, remembering
 from selector.racing import Field, Goal
 from selector.ranking import order_key
-from selector.records import Evaluation, RaceRecord, Skipped
-from selector.scheduling import (
-    Event,
-    Finished,
-    Kept,
-    Looked,
-    OutOfTime,
-    Passed,
-    Started,
-    attempt,
-    followed,
-    measurement_key,
-)
+from selector.records import Evaluation, RaceRecord, Screened, Skipped
+from selector.scheduling import Kept, measuring_classes
 from selector.screening import Look, screen, shortened
 from selector.store import Store
 from selector.verdict import Finish, Runner, verdict
@@ -74,11 +66,10 @@ class Contest:
         emit: called with what happens, from this thread and from those that fetch.
     """
 
-    def __init__(
-        self, setting: Setting, kept: Kept, terms: Terms, emit: Callable[[Event], None]
-    ) -> None:
+    def __init__(self, setting: Setting, kept: Kept, terms: Terms, emit: Emit) -> None:
         self._setting, self._terms, self._emit = setting, terms, emit
         self._store, self._fresh = Store(kept.path), kept.fresh
+        self._full = measuring_classes(setting, fresh=kept.fresh)
         self._entrants: list[Entrant] = []
         self._settled: list[Evaluation] = []
         self._skipped = self._passes = 0
@@ -120,8 +111,9 @@ class Contest:
                 if isinstance(prepared, Skipped):
                     self._skip(prepared)
                 else:
-                    prepared = followed(prepared, self._emit)
-                    self._entrants.append(Entrant(pinned.candidate, prepared))
+                    candidate = pinned.candidate
+                    prepared = remembering(candidate, prepared, self._full, self._store, self._emit)
+                    self._entrants.append(Entrant(candidate, prepared))
                     self._look(self._entrants[-1])
                 ahead.done()
         return len(candidates)
@@ -161,8 +153,8 @@ class Contest:
         stop = self._field.next_look(entrant.images)
         assert stop is not None
         look, prepared, setting = Look(entrant.images, stop), entrant.prepared, self._setting
-        key = measurement_key(entrant.candidate, prepared, shortened(setting), look)
-        known = None if self._fresh else self._store.get_screened(key)
+        content = keys.measurement(entrant.candidate, prepared, shortened(setting), look)
+        known = None if self._fresh else self._store.get(content, Screened)
         if known is None:
             found = self._in_time(
                 entrant,
@@ -172,7 +164,7 @@ class Contest:
             if found is None:
                 return
             known, entrant.heads = found
-            self._store.put(key, known)
+            self._store.put(content, known)
         entrant.seen.append(known)
         self._passes += passes_of(known.cost)
         entrant.standing = standing = self._field.standing(entrant.seen)
@@ -181,8 +173,8 @@ class Contest:
 
     def _settle(self, entrant: Entrant) -> None:
         """Measure one in full, if there is time."""
-        key = measurement_key(entrant.candidate, entrant.prepared, self._setting)
-        known = None if self._fresh else self._store.get(key)
+        content = keys.measurement(entrant.candidate, entrant.prepared, self._setting)
+        known = None if self._fresh else self._store.get(content, Evaluation)
         found = known or self._in_time(
             entrant,
             entrant.seconds_in_full(self._setting),
@@ -191,7 +183,7 @@ class Contest:
         if found is None:
             return
         if known is None:
-            self._store.put(key, found)
+            self._store.put(content, found)
         entrant.open = False
         self._settled.append(found)
         self._passes += passes_of(found.cost)

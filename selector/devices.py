@@ -90,13 +90,19 @@ class Stopwatch:
     ) -> None:
         self.seconds: dict[str, float] = {}
         self._device, self._on_stage = device, on_stage
+        self._now = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time of the block to ``name``, the device's queue emptied first."""
         self._on_stage(name)
+        self._now = name
         started = time.perf_counter()
         yield
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def credit(self, seconds: float) -> None:
+        """Add what an earlier run has spent on the stage that is under way."""
+        self.seconds[self._now] = self.seconds.get(self._now, 0.0) + seconds

@@ -13,6 +13,7 @@ from selector import hub
 from selector.backbones import check_files, load_backbone
 from selector.candidates import HUB_PREFIX, Candidate, Pin, Pinned
 from selector.errors import CandidateError
+from selector.events import Fetched, FetchEvent, FetchStarted
 from selector.modules import ModuleCandidate, prepare_module
 from selector.origin import provenance
 from selector.records import FileRecord
@@ -22,27 +23,6 @@ from selector.run import Prepared
 CONNECTIONS = 3
 # Candidates that may wait, fetched, for their turn to be measured.
 CANDIDATES_AHEAD = 6
-
-
-@dataclass(frozen=True)
-class FetchStarted:
-    """A candidate's files are on their way.
-
-    Attributes:
-        bytes: that will come.
-    """
-
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """Some bytes of them have come."""
-
-    bytes: int
-
-
-FetchEvent = FetchStarted | Fetched
 
 
 @dataclass(frozen=True)

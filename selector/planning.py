@@ -16,7 +16,7 @@ from selector.errors import CandidateError, HubUnavailable
 from selector.fetching import FetchRules, look_up, prepare
 from selector.records import Plan, PlannedCandidate
 from selector.run import first_batch_size
-from selector.scheduling import Kept, measurement_key, measuring_classes
+from selector.scheduling import Kept, measuring_classes
 from selector.store import Store
 from selector.workload import Setting, planned_passes
 
@@ -65,8 +65,7 @@ def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> Plann
         wanted = look_up(pinned, work.rules)
         if wanted.bytes == 0 and store is not None:
             prepared = prepare(pinned, wanted.commit, lambda count: None)
-            kept = measuring_classes(setting).kept
-            if kept(store, measurement_key(candidate, prepared, setting)) is not None:
+            if measuring_classes(setting).find(candidate, prepared, store) is not None:
                 return PlannedCandidate(name=candidate.name, model=candidate.model, kept=True)
         each = timer.seconds_per_pass(_shape(candidate, wanted.commit))
     except CandidateError as error:

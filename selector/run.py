@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from selector.backbones import Backbone
 from selector.batches import AT_ONCE, PRECISION_NAMES, BatchSize, Images, Precision, extract
 from selector.devices import Stopwatch
 from selector.errors import CandidateError, UsageError
 from selector.heads import Labelled
+from selector.memo import Memo, recall
 from selector.peaks import device_peak, process_peak, reset_device_peak
 from selector.preflight import check_backbone
 from selector.records import Cost, Provenance
-from selector.search import Budget
+from selector.search import Budget, Search, search
+from selector.sensitivity import Aim
 from selector.spool import collect
 from selector.tasks.decoding import Split
 from selector.workload import Setting, full_budget, half_budget, pair_budget
+
+_T = TypeVar("_T")
 
 # Images of the pre-flight batch.
 PREFLIGHT_IMAGES = 4
@@ -41,6 +47,7 @@ class Prepared:
             that is measured of it is kept.
         describe: what there is to say of it, with the number of its features.
         on_stage: told of each stage of its measurement, as this begins.
+        memo: where what passes through it gave is kept; None: nowhere.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Prepared:
     hashes: dict[str, str] | None
     describe: Callable[[Backbone, int], Provenance]
     on_stage: Callable[[str], None] = lambda stage: None
+    memo: Memo | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,24 @@ class Run:
     batch: BatchSize
     watch: Stopwatch
     precision: Precision = field(default_factory=Precision)
+    memo: Memo | None = None
+
+    def recalled(
+        self,
+        compute: Callable[..., _T],
+        form: Callable[..., _T],
+        images: Images,
+        *arguments: object,
+    ) -> _T:
+        """What ``compute(images, *arguments)`` gives, or gave before: :func:`memo.recall`."""
+        passes = self.backbone.passes
+        value, seconds = recall(self.memo, passes, compute, form, images, arguments)
+        self.watch.credit(seconds)
+        return value
+
+    def search(self, images: Images, aim: Aim, budget: Budget) -> Search:
+        """:func:`selector.search.search` within the threat."""
+        return self.recalled(search, Search, images, aim, self.setting.threat, budget)
 
     def under(self, setting: Setting) -> Run:
         """The same candidate under another threat, whose searches choose their own precision."""
@@ -83,11 +109,15 @@ class Run:
     def images(self, split: Split) -> Images:
         """A part of the task, ready for this backbone."""
         device = self.setting.device
-        return Images(split.pixels, self.backbone, device, self.batch, self.precision)
+        digests = None if self.memo is None else split.digests
+        return Images(
+            split.pixels, self.backbone, device, self.batch, self.precision, digests=digests
+        )
 
     def clean(self, split: Split) -> Labelled:
         """Features and labels of a part of the task; the labels are on the device."""
-        parts = (extract(part) for part in self.images(split).chunks(AT_ONCE))
+        images = self.images(split).chunks(AT_ONCE)
+        parts = (self.recalled(extract, Tensor, part) for part in images)
         return Labelled.clean(collect(parts, len(split)), split.labels.to(self.setting.device))
 
 
@@ -111,7 +141,7 @@ def load(prepared: Prepared, setting: Setting) -> Run:
         few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
         check_backbone(backbone, few, setting.threat)
     batch = BatchSize(first_batch_size(backbone.input_size, setting.device))
-    return Run(backbone, setting, batch, watch)
+    return Run(backbone, setting, batch, watch, memo=prepared.memo)
 
 
 def cost(run: Run) -> Cost:

@@ -22,7 +22,6 @@ from selector.fitting import find_probe, fit
 from selector.records import Screened
 from selector.rows import Picked
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
-from selector.search import search
 from selector.sensitivity import Pool, displacement_aim
 from selector.tasks.decoding import Split
 from selector.workload import PassCount, Setting, fit_passes, full_budget, pair_passes
@@ -115,7 +114,7 @@ def _attack(run: Run, part: Split, heads: Heads) -> Tensor:
     with run.watch.stage("attack"):
         for some, (features, labels, _) in zip(images, clean.chunks(AT_ONCE), strict=True):
             aim = displacement_aim(features, projection)
-            found = search(some, aim, run.setting.threat, run.budget)
+            found = run.search(some, aim, run.budget)
             pool = Pool(features, (found.features,))
             pool = attack_pairs(run, some, pool, head, labels, projection)
             withstood.append(pool.scores(head).always_correct(labels))

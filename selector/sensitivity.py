@@ -19,7 +19,10 @@ from selector import bounds
 from selector.heads import LinearHead
 
 Aim = Callable[[Tensor, Tensor], Tensor]
-"""(features (b,d), indices (b,) of the images) -> what to maximise (b,)."""
+"""(features (b,d), indices (b,) of the images) -> what to maximise (b,).
+
+Aims are records, so that what was attained with one is found again with an equal one.
+"""
 
 
 @dataclass(frozen=True)
@@ -96,25 +99,35 @@ def displacement(points: Tensor, clean: Tensor, projection: Tensor | None = None
     return distance
 
 
+@dataclass(frozen=True)
+class _Displacement:
+    clean: Tensor
+    projection: Tensor | None
+
+    def __call__(self, features: Tensor, index: Tensor) -> Tensor:
+        moved = features - self.clean[index]
+        projected = moved if self.projection is None else moved @ self.projection.T
+        return projected.square().sum(dim=1)
+
+
+@dataclass(frozen=True)
+class _Loss:
+    head: LinearHead
+    labels: Tensor
+
+    def __call__(self, features: Tensor, index: Tensor) -> Tensor:
+        logits, labels = self.head(features), self.labels[index]
+        return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
 def displacement_aim(clean: Tensor, projection: Tensor | None = None) -> Aim:
     """Squared displacement on g, or on A∘g for a projection A.
 
     The square has the direction of the norm and no division, hence no NaN at small distances.
     """
-    small = None if projection is None else projection.to(clean.dtype)
-
-    def aim(features: Tensor, index: Tensor) -> Tensor:
-        moved = features - clean[index]
-        return (moved if small is None else moved @ small.T).square().sum(dim=1)
-
-    return aim
+    return _Displacement(clean, None if projection is None else projection.to(clean.dtype))
 
 
 def loss_aim(head: LinearHead, labels: Tensor) -> Aim:
     """Cross-entropy of a head on the features."""
-    head = head.to(torch.float32)
-
-    def aim(features: Tensor, index: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(head(features), labels[index], reduction="none")
-
-    return aim
+    return _Loss(head.to(torch.float32), labels)

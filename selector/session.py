@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from selector import store
 from selector.advice import choose
 from selector.attacks import ATTACKS
 from selector.background import in_background
-from selector.candidates import Chosen, Pinned
-from selector.certifying import certify_all, planned_certification
+from selector.candidates import Pinned
+from selector.certifying import certifying, planned_certification
 from selector.choosing import HEADS
 from selector.contest import Contest, Terms
 from selector.curves import curves
 from selector.describing import ranking_record, run_record, task_record
 from selector.devices import choose_device, keep_freed_memory
 from selector.errors import UsageError, printable
+from selector.events import Emit
 from selector.fetching import FetchRules
-from selector.norms import Norm
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.planning import Work, plan
-from selector.protocol import Overrides, Preset, Protocol, Sizes, choose_protocol
+from selector.protocol import Protocol, Sizes, choose_protocol
 from selector.raceplan import plan_race
-from selector.racing import Goal
-from selector.radii import Leaders, Smoothing
+from selector.radii import Smoothing
 from selector.ranking import rank
 from selector.records import (
     CertifiedCandidate,
@@ -43,47 +40,12 @@ from selector.records import (
     Sweep,
 )
 from selector.reports.progress import Display
-from selector.scheduling import Event, Kept, evaluate_all, telling
+from selector.request import Request
+from selector.scheduling import Kept, measure_all, measuring_classes, telling
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
-from selector.tasks.given import GivenTask
-from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
 from selector.workload import Setting, planned_passes
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for; the options of ``selector rank``.
-
-    Candidates are ranked under the first of ``threats``; the others are for curves. ``began`` is
-    when, by ``time.monotonic``: a budget counts from there. Measurements are kept in ``store``;
-    None: where they are by default. ``command`` is what documents say made them; None: what
-    started this process.
-    """
-
-    task: str | GivenTask | Task
-    task_options: TaskOptions
-    chosen: Chosen
-    allow_pickle: bool
-    threats: tuple[tuple[Norm, float], ...]
-    image_size: int
-    preset: Preset
-    overrides: Overrides
-    device: str
-    seed: int
-    fresh: bool
-    goal: Goal
-    objective: str
-    began: float
-    leaders: Leaders | None = None
-    store: Path | None = None
-    command: tuple[str, ...] | None = None
-
-    @property
-    def kept(self) -> Kept:
-        """Where results are kept and looked up."""
-        return Kept(self.store or store.default_path(), self.fresh)
 
 
 def run(
@@ -104,11 +66,12 @@ def run(
     kept, rules = request.kept, FetchRules(request.allow_pickle)
     races: list[RaceRecord] = []
 
-    def work(emit: Callable[[Event], None]) -> None:
+    def work(emit: Emit) -> None:
         if request.goal.is_race(len(candidates)):
             races.append(Contest(setting, kept, terms, emit).run(candidates, rules))
         else:
-            evaluate_all(candidates, setting, kept, rules, emit)
+            how = measuring_classes(setting, fresh=kept.fresh)
+            measure_all(candidates, how, kept.path, rules, emit)
 
     display = Display(console, len(candidates), planned_passes(setting).forward)
     with display, closing(in_background(work)) as events:
@@ -135,8 +98,9 @@ def certify(
     """Certify candidates, with progress on ``console``; in their order."""
     passes = planned_certification(setting, smoothing)
 
-    def work(emit: Callable[[Event], None]) -> None:
-        certify_all(candidates, setting, smoothing, kept, rules, emit)
+    def work(emit: Emit) -> None:
+        how = certifying(setting, smoothing, fresh=kept.fresh)
+        measure_all(candidates, how, kept.path, rules, emit)
 
     display = Display(console, len(candidates), passes, verb="certified")
     with display, closing(in_background(work)) as events:

@@ -19,27 +19,29 @@ from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner
 
-from selector import certifying, choosing, spool
+from selector import certifying as certifying_module
+from selector import choosing, spool
 from selector import run as running
 from selector.candidates import Candidate, Pinned
 from selector.certification import order_key
 from selector.certifying import (
-    certification_key,
-    certify_all,
     certify_candidate,
+    certifying,
     planned_certification,
 )
 from selector.cli import app
 from selector.errors import CandidateError
+from selector.events import Event, Finished
 from selector.fetching import FetchRules, prepare
 from selector.heads import Labelled
+from selector.keys import certification, measurement
 from selector.protocol import Protocol, Sizes
 from selector.radii import Smoothing
 from selector.records import CertifiedCandidate, Ranking, Skipped
 from selector.reports.document import SCHEMAS, json_schema
 from selector.reports.table import print_table
 from selector.run import Prepared
-from selector.scheduling import Event, Finished, Kept, measurement_key
+from selector.scheduling import Kept, measure_all
 from selector.smoothing import Noise
 from selector.tasks import load_task
 from selector.threat import ThreatModel
@@ -131,13 +133,13 @@ def test_heads_see_noise_of_their_own_and_no_draw_chooses_and_counts(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Noise] = []
-    true = certifying.noisy_features
+    true = certifying_module.noisy_features
 
     def note(images: object, noise: Noise) -> object:
         drawn.append(noise)
         return true(images, noise)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(certifying, "noisy_features", note)
+    monkeypatch.setattr(certifying_module, "noisy_features", note)
     monkeypatch.setattr("selector.smoothing.noisy_features", note)
     seeded = replace(setting, protocol=replace(setting.protocol, seed=3))
     certify_candidate(prepared(ORDINARY), seeded, SMOOTHING)
@@ -154,9 +156,9 @@ def test_a_head_fitted_without_noise_would_certify_less(
     certified: CertifiedCandidate, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calm = Noise(1e-6, 0, "train", range(4))
-    true = certifying.noisy_features
+    true = certifying_module.noisy_features
     monkeypatch.setattr(
-        certifying, "noisy_features", lambda images, noise: true(images, replace(calm))
+        certifying_module, "noisy_features", lambda images, noise: true(images, replace(calm))
     )
     other = certify_candidate(prepared(ROBUST), setting, SMOOTHING)
     assert other.certified_accuracy[1].value < certified.certified_accuracy[1].value
@@ -203,7 +205,8 @@ def finished(
 ) -> list[tuple[CertifiedCandidate | Skipped, bool]]:
     events: list[Event] = []
     pinned = [Pinned(candidate(name)) for name in names]
-    certify_all(pinned, setting, smoothing, kept, FetchRules(), events.append)
+    how = certifying(setting, smoothing, fresh=kept.fresh)
+    measure_all(pinned, how, kept.path, FetchRules(), events.append)
     done = [event for event in events if isinstance(event, Finished)]
     return [(one.outcome, one.reused) for one in done]  # type: ignore[misc]
 
@@ -236,16 +239,16 @@ def test_they_are_kept_under_everything_they_depend_on(
     setting: Setting, change: dict[str, object]
 ) -> None:
     one, its_files = candidate(ORDINARY), prepared(ORDINARY)
-    key = certification_key(one, its_files, setting, SMOOTHING)
-    assert key == certification_key(one, prepared(ORDINARY), setting, SMOOTHING)
-    assert key != certification_key(one, its_files, setting, replace(SMOOTHING, **change))
-    assert key != certification_key(one, prepared(ROBUST), setting, SMOOTHING)
-    assert key != measurement_key(one, its_files, setting)
+    key = certification(one, its_files, setting, SMOOTHING)
+    assert key == certification(one, prepared(ORDINARY), setting, SMOOTHING)
+    assert key != certification(one, its_files, setting, replace(SMOOTHING, **change))
+    assert key != certification(one, prepared(ROBUST), setting, SMOOTHING)
+    assert key != measurement(one, its_files, setting)
     seeded = replace(setting, protocol=replace(setting.protocol, seed=1))
-    assert key != certification_key(one, its_files, seeded, SMOOTHING)
+    assert key != certification(one, its_files, seeded, SMOOTHING)
     # The threat is for the checks before alone.
     other = replace(setting, threat=ThreatModel("l2", 0.5))
-    assert key == certification_key(one, its_files, other, SMOOTHING)
+    assert key == certification(one, its_files, other, SMOOTHING)
 
 
 def test_a_candidate_that_fails_leaves_the_others(setting: Setting, tmp_path: Path) -> None:
@@ -401,6 +404,6 @@ def test_the_choice_of_l2_is_made_on_validation_images(
         shown.extend((len(fit.labels), len(validation.labels)))
         return true(fit, validation, classes)
 
-    monkeypatch.setattr(certifying, "choose_probe", note)
+    monkeypatch.setattr(certifying_module, "choose_probe", note)
     certify_candidate(prepared(ORDINARY), setting, SMOOTHING)
     assert shown == [4 * SIZES.train, 4 * SIZES.validation]

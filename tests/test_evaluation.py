@@ -20,10 +20,10 @@ from selector.controls import NOISE_DRAWS, SEARCH_STEPS
 from selector.errors import CandidateError
 from selector.evaluation import constant_accuracy, evaluate
 from selector.fetching import prepare
+from selector.keys import measurement
 from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
 from selector.records import Estimate, Evaluation, HeadReport
 from selector.run import PREFLIGHT_IMAGES, Prepared
-from selector.scheduling import measurement_key
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 from selector.workload import (
@@ -354,13 +354,13 @@ def test_a_measurement_is_kept_under_everything_it_depends_on(
     name = Candidate(model=f"local-dir:{ZOO / 'tiny_vit.cifar10'}")
     other = Candidate(model=f"local-dir:{ZOO / 'tiny_vit.random'}")
     prepared = files(name)
-    key = measurement_key(name, prepared, setting)
-    assert key == measurement_key(name, files(name), setting)
-    assert key != measurement_key(name, prepared, replace(setting, **change))
-    assert key != measurement_key(other, files(other), setting)
+    key = measurement(name, prepared, setting)
+    assert key == measurement(name, files(name), setting)
+    assert key != measurement(name, prepared, replace(setting, **change))
+    assert key != measurement(other, files(other), setting)
     for change_of in ({"seed": 1}, {"head": "probe"}):
         asked = replace(setting, protocol=replace(setting.protocol, **change_of))
-        assert key != measurement_key(name, prepared, asked)
+        assert key != measurement(name, prepared, asked)
 
 
 @pytest.mark.parametrize("preset", ["quick", "standard", "thorough"])

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from selector.cli import app
 from selector.cli.output import choose_format
 from selector.errors import UsageError, printable
+from selector.events import Entered, Finished, Passed, Started
 from selector.records import Eliminated, Evaluation, RaceRecord, Ranking, Skipped, Unsettled
 from selector.reports import columns
 from selector.reports.delimited import to_csv
@@ -28,7 +29,6 @@ from selector.reports.document import to_json
 from selector.reports.markdown import code, prose, to_markdown
 from selector.reports.progress import Display
 from selector.reports.stream import candidate_line, ranking_line
-from selector.scheduling import Entered, Finished, Passed, Started
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
 ROBUST, ORDINARY = "tiny_vit.cifar10_linf_8", "tiny_vit.cifar10"

@@ -41,7 +41,12 @@ OUTSIDE = {"timm", "huggingface_hub", "httpx2", "datasets", "yaml", "rich", "typ
 
 # The only modules that may import a library; packages stand for what is in them.
 OWNERS = {
-    "safetensors": {"selector.backbones", "selector.checkpoints", "selector.demo"},
+    "safetensors": {
+        "selector.backbones",
+        "selector.checkpoints",
+        "selector.demo",
+        "selector.store",
+    },
     "pickle": {"selector.checkpoints"},
     "timm": {"selector.architectures", "selector.backbones", "selector.demo", "selector.doctor"},
     "huggingface_hub": {"selector.hub"},
@@ -243,6 +248,10 @@ def test_imports_form_no_circle() -> None:
                 "selector.regression.session",
             },
         ),
+        (
+            "selector.request",
+            {"selector.session", "selector.cli", "selector.api", "selector.regression.session"},
+        ),
         ("selector.certification", {"selector.cli"}),
         ("selector.certifying", {"selector.session", "selector.certification"}),
         ("selector.smoothing", {"selector.certifying"}),
@@ -251,12 +260,11 @@ def test_imports_form_no_circle() -> None:
             "selector.scheduling",
             {
                 "selector.session",
+                "selector.request",
                 "selector.certification",
-                "selector.certifying",
                 "selector.regression.session",
                 "selector.contest",
                 "selector.planning",
-                "selector.reports",
             },
         ),
         ("selector.contest", {"selector.session"}),
@@ -264,7 +272,7 @@ def test_imports_form_no_circle() -> None:
         ("selector.raceplan", {"selector.session"}),
         (
             "selector.screening",
-            {"selector.scheduling", "selector.contest", "selector.entrants", "selector.raceplan"},
+            {"selector.keys", "selector.contest", "selector.entrants", "selector.raceplan"},
         ),
         ("selector.verdict", {"selector.contest", "selector.entrants"}),
         (
@@ -274,7 +282,7 @@ def test_imports_form_no_circle() -> None:
                 "selector.entrants",
                 "selector.raceplan",
                 "selector.verdict",
-                "selector.session",
+                "selector.request",
                 "selector.cli",
                 "selector.api",
                 "selector.arguments",
@@ -335,12 +343,27 @@ def test_imports_form_no_circle() -> None:
                 "selector.certifying",
                 "selector.regression",
                 "selector.screening",
-                "selector.scheduling",
+                "selector.keys",
+                "selector.measuring",
                 "selector.entrants",
                 "selector.planning",
                 "selector.fetching",
                 "selector.modules",
             },
+        ),
+        ("selector.memo", {"selector.run", "selector.measuring"}),
+        (
+            "selector.measuring",
+            {
+                "selector.scheduling",
+                "selector.certifying",
+                "selector.contest",
+                "selector.regression.session",
+            },
+        ),
+        (
+            "selector.keys",
+            {"selector.measuring", "selector.certifying", "selector.contest"},
         ),
         ("selector.pairs", {"selector.attacking", "selector.workload"}),
         ("selector.advice", {"selector.session"}),
@@ -374,11 +397,15 @@ def test_imports_form_no_circle() -> None:
         (
             "selector.store",
             {
+                "selector.cli",
+                "selector.store",
+                "selector.keys",
+                "selector.memo",
+                "selector.measuring",
                 "selector.scheduling",
-                "selector.session",
+                "selector.request",
                 "selector.certification",
                 "selector.certifying",
-                "selector.regression.session",
                 "selector.contest",
                 "selector.planning",
                 "selector.doctor",

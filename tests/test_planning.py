@@ -16,11 +16,12 @@ from selector.candidates import Candidate, Checkpoint, Pinned
 from selector.errors import CandidateError
 from selector.evaluation import evaluate
 from selector.fetching import FetchRules, look_up, prepare
+from selector.keys import measurement
 from selector.planning import Timer, Work, plan
 from selector.protocol import Protocol, Sizes
 from selector.records import PlannedCandidate
 from selector.reports.plan import duration
-from selector.scheduling import Kept, measurement_key
+from selector.scheduling import Kept
 from selector.store import Store
 from selector.tasks import load_task
 from selector.threat import ThreatModel
@@ -79,7 +80,7 @@ def test_what_an_earlier_run_measured_is_said(
     assert (row.kept, row.bytes_to_fetch) == (False, 0)
     assert prepared.model.endswith(commit)
     store = Store(work.kept.path)
-    store.put(measurement_key(pinned.candidate, prepared, setting), evaluate(prepared, setting))
+    store.put(measurement(pinned.candidate, prepared, setting), evaluate(prepared, setting))
     store.close()
     (row,) = plan([pinned], work, silent).candidates
     assert row.kept

@@ -35,6 +35,7 @@ from selector.contest import Contest, Terms
 from selector.entrants import passes_of
 from selector.errors import CandidateError, UsageError
 from selector.evaluation import evaluate
+from selector.events import Event, Finished, Looked
 from selector.fetching import FetchRules, prepare
 from selector.heads import LinearHead
 from selector.protocol import Protocol, Sizes
@@ -53,7 +54,7 @@ from selector.reports.document import json_schema, to_json
 from selector.reports.plan import print_plan
 from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared
-from selector.scheduling import Event, Finished, Kept, Looked
+from selector.scheduling import Kept
 from selector.screening import Look, places, screen, shortened
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel

@@ -395,7 +395,7 @@ def followed(events: list[object], *, terminal: bool = False) -> tuple[list[obje
 
 
 def test_a_line_per_candidate() -> None:
-    from selector.scheduling import Finished, Passed, Started
+    from selector.events import Finished, Passed, Started
 
     first, second = evaluation("acme/a"), skipped("acme/b", reason="it is damaged.")
     outcomes, text = followed(
@@ -416,7 +416,7 @@ def test_a_line_per_candidate() -> None:
 
 
 def test_what_was_kept_is_said_to_be() -> None:
-    from selector.scheduling import Finished
+    from selector.events import Finished
 
     _, text = followed([Finished(evaluation("a"), reused=True)])
     assert text == "1/2 a: kept from an earlier run\n"
@@ -424,7 +424,7 @@ def test_what_was_kept_is_said_to_be() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_progress_is_not_markup(name: str) -> None:
-    from selector.scheduling import Finished, Started
+    from selector.events import Finished, Started
 
     _, text = followed([Started(name), Finished(skipped(name, reason=name), reused=False)])
     assert text == f"1/2 {name}: skipped, {name}\n"
@@ -434,15 +434,15 @@ def test_progress_is_not_markup(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONTROL)
 def test_progress_holds_no_control_characters(name: str) -> None:
-    from selector.scheduling import Finished
+    from selector.events import Finished
 
     _, text = followed([Finished(skipped(name, reason=name), reused=False)])
     assert not [c for c in text if not c.isprintable() and c != "\n"]
 
 
 def test_what_is_fetched_is_shown_beside_what_is_measured() -> None:
+    from selector.events import Passed, Started
     from selector.fetching import Fetched, FetchStarted
-    from selector.scheduling import Passed, Started
 
     events = [FetchStarted(3_000_000), Fetched(2_000_000), Started("acme/a"), Passed(60)]
     events += [FetchStarted(5_000_000), Fetched(6_000_000)]

@@ -8,35 +8,59 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from builders import evaluation, right
 
-from selector import store
-from selector.store import Store, content_key, default_path
+from selector.attacks import ATTACKS
+from selector.heads import LinearHead
+from selector.records import Evaluation
+from selector.search import Budget
+from selector.sensitivity import displacement_aim, loss_aim
+from selector.store import (
+    Content,
+    DamagedStore,
+    Label,
+    Part,
+    Store,
+    StoreError,
+    contents,
+    default_path,
+    digest,
+    measurements,
+)
+from selector.store.database import FORM, checksum
+from selector.threat import ThreatModel
 
-KEY = "k" * 64
 PARTS = {
     "files": {"config.json": "a", "model.safetensors": "b"},
     "threat": {"norm": "linf", "eps": 4 / 255},
     "task": "f",
     "seed": 0,
 }
+KEY = Content({"k": 1})
+OTHER = Content({"k": 2})
 WRITER = """
 import sys
 from pathlib import Path
 from selector.records import Evaluation
-from selector.store import Store
+from selector.store import Content, Store
 document, path, name = sys.argv[1:]
 evaluation = Evaluation.model_validate_json(Path(document).read_text())
 print("ready", flush=True)
 sys.stdin.readline()
 kept = Store(Path(path))
 for i in range(30):
-    kept.put(f"{name}{i}", evaluation.model_copy(update={"name": f"{name}{i}"}))
+    kept.put(Content({"of": f"{name}{i}"}), evaluation.model_copy(update={"name": f"{name}{i}"}))
 kept.close()
 """
+
+
+def key_of(parts: dict[str, object]) -> str:
+    return Content(parts).key
 
 
 @pytest.fixture
@@ -54,26 +78,32 @@ def kept(path: Path) -> Iterator[Store]:
 def alter(path: Path, document: str) -> None:
     """Replace every document in the file, as another program would."""
     with sqlite3.connect(path) as connection:
-        assert connection.execute("UPDATE evaluations SET document = ?", (document,)).rowcount == 1
+        assert (
+            connection.execute(
+                "UPDATE measurements SET document = ?, sha256 = ?",
+                (document, checksum(document.encode())),
+            ).rowcount
+            == 1
+        )
     connection.close()
 
 
 def test_what_was_put_is_there(kept: Store) -> None:
     before = evaluation("a", right(7, 10), flags=["still_rising"])
     kept.put(KEY, before)
-    assert kept.get(KEY) == before
+    assert kept.get(KEY, Evaluation) == before
 
 
 def test_another_key_holds_nothing(kept: Store) -> None:
-    assert kept.get(KEY) is None
+    assert kept.get(KEY, Evaluation) is None
     kept.put(KEY, evaluation())
-    assert kept.get(KEY[:-1] + "l") is None
+    assert kept.get(OTHER, Evaluation) is None
 
 
 def test_a_second_put_replaces_the_first(kept: Store) -> None:
     kept.put(KEY, evaluation("a"))
     kept.put(KEY, evaluation("b"))
-    assert kept.get(KEY) == evaluation("b")
+    assert kept.get(KEY, Evaluation) == evaluation("b")
 
 
 def test_it_survives_reopening(path: Path) -> None:
@@ -81,14 +111,14 @@ def test_it_survives_reopening(path: Path) -> None:
     first.put(KEY, evaluation())
     first.close()
     second = Store(path)
-    assert second.get(KEY) == evaluation()
+    assert second.get(KEY, Evaluation) == evaluation()
     second.close()
 
 
 def test_it_survives_a_process_that_does_not_close_it(kept: Store, path: Path) -> None:
     kept.put(KEY, evaluation())
     beside = Store(path)
-    assert beside.get(KEY) == evaluation()
+    assert beside.get(KEY, Evaluation) == evaluation()
     beside.close()
 
 
@@ -105,9 +135,9 @@ def test_documents_that_no_longer_fit_count_as_absent(kept: Store, path: Path) -
         json.dumps(fewer),
     ):
         alter(path, document)
-        assert kept.get(KEY) is None
+        assert kept.get(KEY, Evaluation) is None
     kept.put(KEY, evaluation("measured again"))
-    assert kept.get(KEY) == evaluation("measured again")
+    assert kept.get(KEY, Evaluation) == evaluation("measured again")
 
 
 def test_two_processes_write_at_once(path: Path, tmp_path: Path) -> None:
@@ -135,7 +165,7 @@ def test_two_processes_write_at_once(path: Path, tmp_path: Path) -> None:
         assert writer.returncode == 0, errors
     opened = Store(path)
     for key in (f"{name}{i}" for name in ("a", "b") for i in range(30)):
-        found = opened.get(key)
+        found = opened.get(Content({"of": key}), Evaluation)
         assert found is not None
         assert found.name == key
     opened.close()
@@ -152,8 +182,8 @@ def test_the_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_key_is_a_sha256() -> None:
-    assert len(content_key(PARTS)) == 64
-    assert set(content_key(PARTS)) <= set("0123456789abcdef")
+    assert len(key_of(PARTS)) == 64
+    assert set(key_of(PARTS)) <= set("0123456789abcdef")
 
 
 def test_a_key_does_not_depend_on_the_order_of_its_parts() -> None:
@@ -162,7 +192,7 @@ def test_a_key_does_not_depend_on_the_order_of_its_parts() -> None:
         for name, part in reversed(PARTS.items())
     }
     assert list(backwards) != list(PARTS)
-    assert content_key(backwards) == content_key(PARTS)
+    assert key_of(backwards) == key_of(PARTS)
 
 
 @pytest.mark.parametrize(
@@ -182,20 +212,201 @@ def test_a_key_does_not_depend_on_the_order_of_its_parts() -> None:
     ids=str,
 )
 def test_a_key_changes_with_every_part(change: dict[str, object]) -> None:
-    assert content_key(PARTS | change) != content_key(PARTS)
+    assert key_of(PARTS | change) != key_of(PARTS)
 
 
 def test_a_key_changes_without_a_part() -> None:
-    keys = {content_key({n: part for n, part in PARTS.items() if n != left}) for left in PARTS}
-    assert len(keys | {content_key(PARTS)}) == len(PARTS) + 1
+    keys = {key_of({n: part for n, part in PARTS.items() if n != left}) for left in PARTS}
+    assert len(keys | {key_of(PARTS)}) == len(PARTS) + 1
 
 
 def test_a_key_changes_with_the_form_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = content_key(PARTS)
-    monkeypatch.setattr(store, "SCHEMA_VERSION", "0.9")
-    assert content_key(PARTS) != before
+    before = key_of(PARTS)
+    monkeypatch.setattr(contents, "SCHEMA_VERSION", "0.9")
+    assert key_of(PARTS) != before
 
 
 def test_a_key_is_made_of_numbers_only() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        content_key(PARTS | {"eps": math.nan})
+        key_of(PARTS | {"eps": math.nan})
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+PART = Part(
+    {
+        "features": torch.tensor([[0.1, -0.0], [float("nan"), 1e-40]]),
+        "stuck": torch.tensor([True, False]),
+    },
+    forward=7,
+    backward=5,
+    seconds=1.25,
+    batch_size=4,
+)
+LABEL = Label("local-dir:a", "search")
+
+
+def test_a_part_comes_back_bit_by_bit(kept: Store) -> None:
+    kept.put_part("p", LABEL, PART)
+    found = kept.get_part("p")
+    assert found is not None
+    assert digest(found.tensors["features"]) == digest(PART.tensors["features"])
+    assert found.tensors["stuck"].tolist() == [True, False]
+    assert (found.forward, found.backward, found.seconds, found.batch_size) == (7, 5, 1.25, 4)
+    assert kept.get_part("q") is None
+
+
+def test_parts_leave_others_room(
+    kept: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(measurements, "ROOM_FOR_OTHERS", 10**18)
+    kept.put_part("p", LABEL, PART)
+    kept.put_part("q", LABEL, PART)
+    assert kept.get_part("p") is None
+    (said,) = caplog.messages
+    assert "whole measurements are" in said
+    kept.put(KEY, evaluation())
+    assert kept.get(KEY, Evaluation) == evaluation()
+
+
+def test_the_parts_that_were_longest_of_no_use_go(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Store(path)
+    for key in "abcd":
+        first.put_part(key, LABEL, PART)
+    first.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE parts SET used = '2020-01-0' || instr('dbac', key)")
+    connection.close()
+    second = Store(path)
+    assert second.get_part("d") is not None
+    monkeypatch.setattr(measurements, "PARTS_LIMIT", 2 * len(PART.to_bytes()))
+    second.close()
+    third = Store(path)
+    assert [key for key in "abcd" if third.get_part(key)] == ["c", "d"]
+    third.close()
+
+
+# --- a store that is not as it was ---------------------------------------------------------------
+
+
+def test_an_altered_measurement_is_never_a_number(kept: Store, path: Path) -> None:
+    kept.put(KEY, evaluation("a", right(7, 10)))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE measurements SET document = replace(document, '0.7', '0.8')")
+    connection.close()
+    with pytest.raises(DamagedStore, match="has been altered") as caught:
+        kept.get(KEY, Evaluation)
+    assert "selector store verify --repair" in caught.value.hint
+
+
+def test_an_altered_part_is_never_a_number(kept: Store, path: Path) -> None:
+    kept.put_part("p", LABEL, PART)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE parts SET tensors = zeroblob(9)")
+    connection.close()
+    with pytest.raises(DamagedStore, match="part p has been altered"):
+        kept.get_part("p")
+
+
+def test_a_broken_file_is_an_error_with_a_way_out(path: Path) -> None:
+    filled = Store(path)
+    for i in range(50):
+        filled.put(Content({"i": i}), evaluation(f"{i}"))
+    filled.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes(len(whole) - 200))
+    with pytest.raises(StoreError, match=r"malformed|damaged") as caught:
+        opened = Store(path)
+        opened.get(KEY, Evaluation)
+    assert "another folder" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (f"PRAGMA user_version = {FORM + 1}", f"form {FORM} or older, found form {FORM + 1}"),
+        ("PRAGMA application_id = 1", "that selector made, found another program's"),
+    ],
+)
+def test_a_newer_store_and_another_programs_are_left_alone(
+    path: Path, statement: str, said: str
+) -> None:
+    Store(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=said) as caught:
+        Store(path)
+    assert "--store" in caught.value.hint
+    assert path.read_bytes() == before
+
+
+def test_a_database_with_other_tables_is_left_alone(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.close()
+    with pytest.raises(StoreError, match="found another program's"):
+        Store(path)
+
+
+def test_a_store_from_before_it_had_a_form_goes_on(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE evaluations (key TEXT PRIMARY KEY, document TEXT)")
+        connection.execute("INSERT INTO evaluations VALUES ('k', '{}')")
+    connection.close()
+    opened = Store(path)
+    opened.put(KEY, evaluation())
+    assert opened.get(KEY, Evaluation) == evaluation()
+    opened.close()
+
+
+# --- digests -------------------------------------------------------------------------------------
+
+
+BUDGET = Budget(ATTACKS["annealed"], restarts=2, steps=4, seed=0)
+
+
+def test_equal_values_have_equal_digests() -> None:
+    def value() -> tuple[object, ...]:
+        head = LinearHead(torch.eye(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+        aim = loss_aim(head, torch.tensor([0, 1]))
+        return aim, displacement_aim(torch.ones(2, 3)), ThreatModel("l2", 0.5), None, b"x"
+
+    assert digest(value()) == digest(value())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.zeros(2), torch.zeros(2, dtype=torch.int32)),
+        (torch.zeros(2, 3), torch.zeros(3, 2)),
+        (torch.zeros(1), -torch.zeros(1)),
+        ((1, 2), (12,)),
+        (("a", "b"), ("ab",)),
+        ((("a",), "b"), ("a", ("b",))),
+        (1, True),
+        (1, 1.0),
+        (1, "1"),
+        (None, "None"),
+        (ThreatModel("l2", 0.5), ThreatModel("linf", 0.5)),
+        (displacement_aim(torch.ones(2, 3)), displacement_aim(torch.ones(2, 3), torch.eye(3))),
+        (displacement_aim, loss_aim),
+        (BUDGET, replace(BUDGET, steps=5)),
+        (BUDGET, replace(BUDGET, restarts=3)),
+        (BUDGET, replace(BUDGET, seed=1)),
+        (BUDGET, replace(BUDGET, attack=ATTACKS["apgd"])),
+    ],
+    ids=str,
+)
+def test_other_values_have_other_digests(one: object, other: object) -> None:
+    assert digest(one) != digest(other)
+
+
+def test_what_has_no_bits_of_its_own_has_no_digest() -> None:
+    with pytest.raises(TypeError, match="a dict has no digest"):
+        digest({})

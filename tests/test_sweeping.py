@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 from typer.testing import CliRunner
 
-from selector import attacking
+from selector import attacking, run
 from selector.batches import Images, extract
 from selector.candidates import Candidate, Pinned
 from selector.cli import app
@@ -23,7 +23,9 @@ from selector.controls import Controls
 from selector.curves import curves
 from selector.errors import UsageError
 from selector.evaluation import evaluate, evaluate_each
+from selector.events import Event, Finished
 from selector.fetching import FetchRules, prepare
+from selector.keys import measurement
 from selector.norms import parse_threats
 from selector.pairs import Doubts
 from selector.protocol import Protocol, Sizes
@@ -33,7 +35,7 @@ from selector.reports.explain import explain
 from selector.reports.markdown import to_markdown
 from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared
-from selector.scheduling import Event, Finished, Kept, evaluate_all, measurement_key
+from selector.scheduling import measure_all, measuring_classes
 from selector.search import Budget, Search
 from selector.sensitivity import Aim
 from selector.sweeping import sweep
@@ -120,7 +122,7 @@ def test_what_a_smaller_perturbation_attained_counts_under_a_larger_one(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every attack under the largest one finds nothing of its own."""
-    search, controls = attacking.search, attacking.gradient_free
+    search, controls = run.search, attacking.gradient_free
     pairs = attacking.search_pairs
 
     def searched(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Search:
@@ -134,7 +136,7 @@ def test_what_a_smaller_perturbation_attained_counts_under_a_larger_one(
     def paired(images: Images, doubts: Doubts, threat: ThreatModel, budget: Budget) -> Tensor:
         return doubts.clean if threat == LARGE else pairs(images, doubts, threat, budget)
 
-    monkeypatch.setattr(attacking, "search", searched)
+    monkeypatch.setattr(run, "search", searched)
     monkeypatch.setattr(attacking, "gradient_free", free)
     monkeypatch.setattr(attacking, "search_pairs", paired)
     settings = [setting.under(threat) for threat in (SMALL, LARGE)]
@@ -167,11 +169,11 @@ def test_most_passes_count_clean_images_once(setting: Setting) -> None:
 
 def test_a_sweep_is_kept_under_a_key_of_its_own(setting: Setting, tmp_path: Path) -> None:
     prepared, pinned = its_files(NAMES[1]), candidate(NAMES[1])
-    keys = {
-        measurement_key(pinned.candidate, prepared, one)
+    contents = [
+        measurement(pinned.candidate, prepared, one)
         for one in (setting, setting.under(MIDDLE), setting.under(LARGE))
-    }
-    assert len(keys) == 3
+    ]
+    assert len({one.key for one in contents if one}) == 3
     first, again = (_run(setting, tmp_path / "kept.sqlite") for _ in range(2))
     assert (first.reused, again.reused) == (False, True)
     assert again.outcome == first.outcome
@@ -181,7 +183,8 @@ def test_a_sweep_is_kept_under_a_key_of_its_own(setting: Setting, tmp_path: Path
 
 def _run(setting: Setting, path: Path) -> Finished:
     heard: list[Event] = []
-    evaluate_all([candidate(NAMES[1])], setting, Kept(path), FetchRules(), heard.append)
+    how = measuring_classes(setting)
+    measure_all([candidate(NAMES[1])], how, path, FetchRules(), heard.append)
     (done,) = (event for event in heard if isinstance(event, Finished))
     return done
 

@@ -16,6 +16,8 @@ class Passes:
     """Images that went forward and backward through one backbone.
 
     Attributes:
+        forward: images.
+        backward: images.
         on_pass: called with the number of images after each pass, for progress displays.
     """
 
@@ -28,6 +30,12 @@ class Passes:
         self.forward += images
         self.backward += images if backward else 0
         self.on_pass(images)
+
+    def recall(self, forward: int, backward: int) -> None:
+        """Count passes that an earlier run has made, and whose results are taken over."""
+        self.forward += forward
+        self.backward += backward
+        self.on_pass(forward)
 
 
 class Backbone(nn.Module):

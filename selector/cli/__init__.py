@@ -28,6 +28,7 @@ from selector.cli.lock import lock
 from selector.cli.plain import write_plainly
 from selector.cli.rank import rank
 from selector.cli.report import report
+from selector.cli.store import store
 from selector.cli.variables import tell_ignored
 
 __all__ = ["app", "main"]
@@ -100,6 +101,7 @@ app.command(cls=ConfigurableCommand)(certify)
 app.command(cls=ConfigurableCommand)(lock)
 app.command(cls=ConfigurableCommand)(discover)
 app.command(cls=ConfigurableCommand)(doctor)
+app.add_typer(store, name="store")
 app.command()(config)
 app.command()(schema)
 app.command("shell-init")(shell_init)

@@ -79,6 +79,7 @@ def certify(
     json: Annotated[
         bool, typer.Option("--json", help="Print the certificates as JSON instead of the table.")
     ] = False,
+    store: options.Store = None,
     fresh: options.Fresh = False,
     offline: options.Offline = False,
     locked: options.Locked = False,
@@ -123,6 +124,7 @@ def certify(
             device=device,
             seed=seed,
             fresh=fresh,
+            store=options.store_path(store),
         )
         found = certification.run(request, stderr)
         if output is not None:

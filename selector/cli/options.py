@@ -89,6 +89,14 @@ Offline = Annotated[
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Measure again what an earlier run has measured.")
 ]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder where what is measured is kept and looked up. Default: SELECTOR_CACHE, else"
+        " the cache folder of this user.",
+        metavar="DIR",
+    ),
+]
 Locked = Annotated[
     bool, typer.Option("--locked", help="Refuse candidates that the lock file does not have.")
 ]
@@ -198,6 +206,13 @@ def task_options(
     from selector.tasks.options import TaskOptions
 
     return TaskOptions(image, label, train, validation, test, tuple(targets or ()))
+
+
+def store_path(folder: Path | None) -> Path | None:
+    """The file of a store in a folder; None: where it is by default."""
+    from selector.store import FILE
+
+    return None if folder is None else folder / FILE
 
 
 def go_offline() -> None:

@@ -70,16 +70,21 @@ def rank(
         ),
     ] = None,
     preset: Annotated[
-        Preset, typer.Option(help="How much to measure; every preset is smaller on a CPU.")
+        Preset,
+        typer.Option(
+            help="How much to measure; every preset is smaller on a CPU. screen attacks the"
+            " representation alone: other labels of the same images then need no attack."
+        ),
     ] = "standard",
     objective: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What to rank by: attacked (accuracy under attack, class pairs included),"
             " criterion, smooth, bound, sensitivity; or what others rank by: clean, knn, lda,"
-            " log_me, h_score, parameters."
+            " log_me, h_score, parameters. Default: attacked; criterion for --preset screen.",
+            metavar="NAME",
         ),
-    ] = "attacked",
+    ] = None,
     head: Annotated[
         str,
         typer.Option(
@@ -114,6 +119,7 @@ def rank(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    store: options.Store = None,
     fresh: options.Fresh = False,
     offline: options.Offline = False,
     locked: options.Locked = False,
@@ -134,6 +140,7 @@ def rank(
         options.go_offline()
     demo = task is None and registry is None and not model
     with exit_codes():
+        from selector.objectives import choose_objective
         from selector.reports import document
 
         # What is wrong with the arguments is said before the heavy libraries are waited for.
@@ -151,8 +158,9 @@ def rank(
         if demo:
             stderr.print(DEMO_NOTICE, highlight=False, soft_wrap=True)
         from selector import session
+        from selector.request import Request
 
-        request = session.Request(
+        request = Request(
             task=task or DEMO_TASK,
             task_options=options.task_options(
                 image_column,
@@ -172,9 +180,10 @@ def rank(
             seed=seed,
             fresh=fresh,
             goal=goal,
-            objective=objective,
+            objective=choose_objective(objective, preset),
             began=began,
             leaders=leaders,
+            store=options.store_path(store),
         )
         if dry_run and not target_column:
             raise typer.Exit(

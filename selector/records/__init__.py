@@ -45,6 +45,7 @@ from selector.records.heads import (
 )
 from selector.records.measured import (
     MASKED,
+    SCREENED,
     Cost,
     Diagnostics,
     Evaluation,
@@ -91,6 +92,7 @@ from selector.records.run import (
 __all__ = [
     "MASKED",
     "SCHEMA_VERSION",
+    "SCREENED",
     "BaselineScores",
     "Certification",
     "CertificationCost",

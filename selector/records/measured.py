@@ -13,6 +13,9 @@ from selector.records.heads import BaselineScores, FrontierPoint, HeadReport
 MASKED = "masked_gradients"
 """Code of the flag that says that the attack was blind."""
 
+SCREENED = "screened"
+"""Code of the flag that says that no attack aimed at a head."""
+
 
 class FileRecord(Record):
     """A file that was loaded; of a module its ``state_dict``, which is no file."""
@@ -157,6 +160,11 @@ class Representation(Record):
         """The attack was blind, so that numbers which rest on it flatter."""
         return any(flag.code == MASKED for flag in self.warnings)
 
+    @property
+    def screened(self) -> bool:
+        """No attack aimed at a head, so that attacked numbers and those on A∘g flatter."""
+        return any(flag.code == SCREENED for flag in self.warnings)
+
 
 class Measurement(Record):
     """Which candidate was measured, and what that took."""
@@ -203,6 +211,11 @@ class Sweep(Record):
             " is that of all",
         ),
     ]
+
+    @property
+    def model(self) -> str:
+        """What it is, exactly."""
+        return self.evaluations[0].model
 
     @property
     def cost(self) -> Cost:

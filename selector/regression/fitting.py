@@ -17,7 +17,6 @@ from selector.regression.heads import Examples, row_space
 from selector.regression.pool import squared_aim, worst_errors
 from selector.regression.task import Targets
 from selector.run import Run
-from selector.search import search
 from selector.sensitivity import Pool
 from selector.tasks.decoding import Split
 
@@ -77,7 +76,7 @@ def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead]) -> _Attacked:
     pool = part.pool
     for one in heads:
         aim = squared_aim(one.head, part.targets)
-        found = search(part.images, aim, run.setting.threat, run.half_budget)
+        found = run.search(part.images, aim, run.half_budget)
         pool = pool.with_points(found.features)
     return replace(part, pool=pool)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,11 +28,15 @@ def worst_errors(
     return torch.stack([errors(residuals(head, z, targets)) for z in pool.points]).amax(dim=0)
 
 
+@dataclass(frozen=True)
+class _SquaredError:
+    head: LinearHead
+    targets: Tensor
+
+    def __call__(self, features: Tensor, index: Tensor) -> Tensor:
+        return squared_errors(residuals(self.head, features, self.targets[index]))
+
+
 def squared_aim(head: LinearHead, targets: Tensor) -> Aim:
     """Squared error of a head on the features, for targets (n,q)."""
-    head, small = head.to(torch.float32), targets.float()
-
-    def aim(features: Tensor, index: Tensor) -> Tensor:
-        return squared_errors(residuals(head, features, small[index]))
-
-    return aim
+    return _SquaredError(head.to(torch.float32), targets.float())

@@ -12,7 +12,10 @@ from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
 from selector.describing import images_record, ranking_record, run_record
 from selector.errors import UsageError
+from selector.events import Emit
 from selector.fetching import FetchRules
+from selector.measuring import Measuring
+from selector.protocol import SCREEN
 from selector.records import (
     Outcome,
     RegressionEvaluation,
@@ -26,10 +29,10 @@ from selector.regression.ranking import OBJECTIVES, choose, rank
 from selector.regression.summary import ERROR_CLIP
 from selector.regression.task import RegressionTask, load_regression
 from selector.reports.progress import Display
+from selector.request import Request
 from selector.run import Prepared
-from selector.scheduling import Event, Measuring, evaluate_all, telling
-from selector.session import Request, choose_conditions, report_images
-from selector.store import Store
+from selector.scheduling import measure_all, telling
+from selector.session import choose_conditions, report_images
 from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget
 
 
@@ -55,9 +58,9 @@ def run(
     ) -> RegressionEvaluation:
         return evaluate(prepared, setting, task.targets, on_pass)
 
-    def work(emit: Callable[[Event], None]) -> None:
-        how = Measuring(measure, Store.get_regression)
-        evaluate_all(candidates, setting, kept, rules, emit, how)
+    def work(emit: Emit) -> None:
+        how = Measuring(setting, measure, RegressionEvaluation, fresh=kept.fresh)
+        measure_all(candidates, how, kept.path, rules, emit)
 
     display = Display(console, len(candidates), planned_passes(setting))
     with display, closing(in_background(work)) as events:
@@ -99,6 +102,7 @@ def _refuse(request: Request, *, dry_run: bool) -> None:
     given = {
         "--top": request.goal.top is not None,
         "--budget": request.goal.budget is not None,
+        "--preset screen": request.preset == SCREEN,
         "--dry-run": dry_run,
         "--certify": request.leaders is not None,
         "a further --eps": len(request.threats) > 1,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -18,10 +17,18 @@ from rich.progress import (
 )
 
 from selector.errors import printable
+from selector.events import (
+    Entered,
+    Event,
+    Fetched,
+    FetchStarted,
+    Finished,
+    Looked,
+    Passed,
+    Recalled,
+    Started,
+)
 from selector.records import Outcome, Skipped
-
-if TYPE_CHECKING:
-    from selector.scheduling import Event
 
 
 class Display:
@@ -44,6 +51,7 @@ class Display:
         self._candidates, self._passes_each = candidates, passes_each
         self._done = 0
         self._measured = ""
+        self._recalled = 0
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -81,9 +89,6 @@ class Display:
 
     def follow(self, events: Iterable[Event]) -> list[Outcome]:
         """Show every event, and return the outcomes."""
-        from selector.fetching import Fetched, FetchStarted
-        from selector.scheduling import Entered, Finished, Looked, Passed, Started
-
         outcomes: list[Outcome] = []
         for event in events:
             match event:
@@ -95,6 +100,8 @@ class Display:
                     for bar in (self._one, self._bar):
                         self._progress.advance(bar, images)
                         self._count(bar, 1, "images")
+                case Recalled(images):
+                    self._recalled += images
                 case FetchStarted(count):
                     total = (self._progress.tasks[self._fetch].total or 0) + count
                     self._progress.update(self._fetch, total=total, visible=True)
@@ -136,6 +143,9 @@ class Display:
         else:
             cost = outcome.cost
             what = f"{self._verb} in {cost.seconds:.1f} s, {cost.forward_passes} images forward"
+            if self._recalled:
+                what += f", {self._recalled} of them in an earlier run"
+        self._recalled = 0
         self._say(f"{self._done}/{self._candidates} {outcome.name}: {what}")
 
     def _say(self, line: str) -> None:

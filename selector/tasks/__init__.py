@@ -11,7 +11,6 @@ import numpy as np
 
 from selector.errors import UsageError, printable
 from selector.protocol import Sizes
-from selector.rows import ranges
 from selector.tasks.builtin import BUILTIN_PREFIX, list_builtin
 from selector.tasks.decoding import Split, decode
 from selector.tasks.folders import list_folder
@@ -21,8 +20,6 @@ from selector.tasks.listing import Listing, draw, with_validation
 from selector.tasks.manifests import READERS, list_manifest
 from selector.tasks.options import NO_OPTIONS, TaskOptions
 from selector.tasks.tables import SAVED_FILES, list_parquet, list_saved, parquet_files
-
-_HASHED_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,7 @@ def fingerprint(names: Sequence[str], splits: Sequence[Split]) -> str:
     digest = hashlib.sha256("\0".join(names).encode())
     for split in splits:
         digest.update(np.int64(len(split)).tobytes())
-        for part in ranges(len(split), _HASHED_AT_ONCE):
-            digest.update(split.pixels[part].numpy().data)
+        digest.update(split.digests.numpy().data)
         digest.update(split.labels.numpy().tobytes())
     return digest.hexdigest()
 

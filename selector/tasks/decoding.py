@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
@@ -31,6 +33,7 @@ _FORMATS = (
 
 # Images per thread that are decoded before any of them is put where they are kept.
 _PER_THREAD = 8
+_HASHED_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,16 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def digests(self) -> Tensor:
+        """sha256 of the pixels of each image (n,32) uint8."""
+        each = [
+            hashlib.sha256(image.contiguous().numpy().data).digest()
+            for part in ranges(len(self), _HASHED_AT_ONCE)
+            for image in self.pixels[part]
+        ]
+        return torch.frombuffer(bytearray(b"".join(each)), dtype=torch.uint8).view(-1, 32)
 
 
 def canonical_image(image: Image.Image, size: int) -> np.ndarray:

@@ -1,0 +1,147 @@
+"""One SQLite file that several runs share: opened, checked, and brought up to date."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selector.errors import UsageError
+
+# The file says whose it is, and in which form: a number of our own, and the version of the tables.
+_APPLICATION = 0x53454C52
+FORM = 1
+_BEFORE_FORM_1 = {"evaluations", "sqlite_autoindex_evaluations_1"}
+# What keeps a sound store from being read or written.
+_IN_THE_WAY = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+# Seconds to wait for another run that writes.
+_PATIENCE = 60
+
+_TABLES = """
+CREATE TABLE measurements (
+    key TEXT PRIMARY KEY, form TEXT NOT NULL, name TEXT NOT NULL, model TEXT NOT NULL,
+    depends TEXT NOT NULL, created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    document TEXT NOT NULL, sha256 TEXT NOT NULL
+);
+CREATE TABLE parts (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, what TEXT NOT NULL,
+    forward INTEGER NOT NULL, backward INTEGER NOT NULL, seconds REAL NOT NULL,
+    batch_size INTEGER NOT NULL,
+    created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    used TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    bytes INTEGER NOT NULL, tensors BLOB NOT NULL, sha256 TEXT NOT NULL
+);
+"""
+
+
+class StoreError(UsageError):
+    """The store cannot be read, written or believed."""
+
+
+class DamagedStore(StoreError):  # noqa: N818 - a state of the store, said as one
+    """What it holds is not what was put there."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a store, or make it; one that an earlier selector made gets today's tables.
+
+    Raises:
+        StoreError: the folder cannot be written, or the file is something else, newer or damaged.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Taking the write lock at once lets two runs wait for each other; SQLite refuses a
+        # reader that wants to become a writer, and a change to WAL mode, without waiting.
+        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level="IMMEDIATE")
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(path, error) from None
+    try:
+        _bring_up_to_date(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _unusable(path, error) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (form,) = connection.execute("PRAGMA user_version").fetchone()
+    if application == _APPLICATION and form == FORM:
+        with connection:
+            # Says at once whether this can be written.
+            connection.execute("BEGIN IMMEDIATE")
+        return
+    if application == _APPLICATION and form > FORM:
+        raise StoreError(
+            f"the store {path} must be of form {FORM} or older, found form {form}: a newer selector"
+            " made it.",
+            hint="Update selector, or give --store another folder.",
+        )
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    if application or form or tables - _BEFORE_FORM_1:
+        raise StoreError(
+            f"the store {path} must be a database that selector made, found another program's.",
+            hint="Give --store another folder.",
+        )
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION:
+            return  # another run was quicker
+        # What came before form 1 was worked out by other rules, so no key of it is ever asked for.
+        connection.execute("DROP TABLE IF EXISTS evaluations")
+        for statement in filter(str.strip, _TABLES.split(";")):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {FORM}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What SQLite cannot read is an error with a way out, and never a number.
+
+    Raises:
+        DamagedStore: the block met what SQLite cannot make sense of.
+        StoreError: another run wrote for too long.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        # What Python itself cannot make sense of has no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        if code & 0xFF in _IN_THE_WAY:
+            raise _unusable(path, error) from None
+        raise damaged(path, str(error)) from None
+
+
+def damaged(path: Path, what: str) -> DamagedStore:
+    """The error for a store that holds something else than what was put there."""
+    return DamagedStore(
+        f"the store {path} is damaged: {what}.",
+        hint="`selector store verify --repair` takes out what is; or delete that file, or give"
+        " --store another folder.",
+    )
+
+
+def checksum(data: bytes) -> str:
+    """sha256 of what is kept, that a changed byte is noticed."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _unusable(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"results are kept in {path}, which must be a database that can be written: {error}.",
+        hint="Give --store another folder, or set SELECTOR_CACHE; or delete that file.",
+    )
