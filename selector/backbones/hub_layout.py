@@ -20,6 +20,10 @@ from selector.candidates import CONFIG_FILE, WEIGHTS_FILE
 from selector.devices import no_room
 from selector.errors import CandidateError, first_line, shorten
 
+_LONGEST_LICENSE = 100
+# Bytes; the names and descriptions of 21,000 classes take less than a tenth.
+_LONGEST_CONFIG = 50_000_000
+
 
 def load_hub_layout(directory: Path) -> Loaded:
     """The network that config.json describes, with the weights of model.safetensors, strictly.
@@ -42,7 +46,7 @@ def load_hub_layout(directory: Path) -> Loaded:
     return Loaded(
         network,
         architecture=config["architecture"],
-        license=config.get("pretrained_cfg", config).get("license"),
+        license=_license(config.get("pretrained_cfg", config).get("license")),
         mean=preprocessing["mean"],
         std=preprocessing["std"],
         input_size=(height, width),
@@ -74,10 +78,16 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CandidateError: it is not one as timm writes it, or would load a part of a checkpoint.
     """
+    if path.stat().st_size > _LONGEST_CONFIG:
+        raise CandidateError(
+            "bad_config",
+            f"{CONFIG_FILE} must have at most {_LONGEST_CONFIG:,} bytes, found"
+            f" {path.stat().st_size:,}.",
+        )
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         architecture = config["architecture"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CandidateError(
             "bad_config",
             f'{CONFIG_FILE} must be a JSON object with "architecture", as timm writes it.',
@@ -113,6 +123,17 @@ def _check_strictness(
         raise CandidateError(
             "bad_config", f"model_args of {CONFIG_FILE} must not hold {', '.join(loose)}."
         )
+
+
+def _license(said: object) -> str | None:
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise CandidateError(
+            "bad_config",
+            f"license of {CONFIG_FILE} must be text, found {shorten(repr(said), 80)}.",
+        )
+    return shorten(said, _LONGEST_LICENSE)
 
 
 def _check_preprocessing(preprocessing: dict[str, Any]) -> None:

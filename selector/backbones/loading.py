@@ -10,7 +10,7 @@ from selector.backbones.backbone import Backbone
 from selector.backbones.failures import check_finite
 from selector.backbones.foreign import load_foreign
 from selector.backbones.hub_layout import load_hub_layout
-from selector.backbones.network import check_pooling
+from selector.backbones.network import check_input_size, check_pooling
 from selector.candidates import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from selector.errors import CandidateError, printable
 
@@ -35,6 +35,7 @@ def load_backbone(
     check_files(directory, checkpoint)
     loaded = load_foreign(directory, checkpoint) if checkpoint else load_hub_layout(directory)
     check_pooling(loaded.network)
+    check_input_size(loaded.input_size)
     check_finite(loaded.network)
     backbone = Backbone(
         loaded.network,

@@ -17,6 +17,7 @@ from selector.errors import UsageError, printable, shorten
 _Model = TypeVar("_Model", bound=BaseModel)
 _Location = tuple[int | str, ...]
 _MOST_VALUES = 1_000_000
+_MOST_DIGITS = 100
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,20 @@ def _refuse_repeated_keys(root: yaml.Node | None, where: str) -> None:
 
 
 def _refuse_bombs(root: yaml.Node | None, where: str) -> None:
-    """A few lines of aliases of aliases can stand for more values than any memory holds."""
+    """A few lines of aliases of aliases can stand for more values than any memory holds.
+
+    And Python reads whole numbers, in base 16 or 60, that it refuses to write.
+    """
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
         if id(node) not in sizes:
+            if node.tag.endswith(":int") and len(node.value) > _MOST_DIGITS:
+                raise UsageError(
+                    f"{where}, line {node.start_mark.line + 1}: a whole number must have at most"
+                    f" {_MOST_DIGITS} digits, found {len(node.value):,}.",
+                    hint="Write it as text, between quotes, if it is one.",
+                )
             sizes[id(node)] = _MOST_VALUES  # met again before it is known: it holds itself
             children = _children(node)
             sizes[id(node)] = min(_MOST_VALUES, 1 + sum(map(size, children)))

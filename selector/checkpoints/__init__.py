@@ -65,6 +65,8 @@ def _is_plain(value: Any) -> bool:
         and value.layout == torch.strided
         and value.device.type == "cpu"
         and not (value.is_quantized or value.is_complex())
+        # A few bytes can be expanded to more values than any memory holds.
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )
 
 

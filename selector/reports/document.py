@@ -39,7 +39,16 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 
 def to_json(document: Record) -> str:
     """The document, one trailing newline included; it holds no NaN and no infinity."""
-    return document.model_dump_json(indent=2) + "\n"
+    return escaped(document.model_dump_json(indent=2)) + "\n"
+
+
+def escaped(text: str) -> str:
+    """JSON whose names a terminal can show: what is not printable as escapes of JSON.
+
+    >>> escaped('"a\x9b31m"')
+    '"a\\\\u009b31m"'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def read_ranking(path: str | Path) -> Ranking:

@@ -24,6 +24,13 @@ from selector.tasks.listing import Example, Picture, Source
 # More unreadable files than this share of what was asked for is a broken data set, not an accident.
 UNREADABLE_LIMIT = 0.05
 
+# What Pillow reads by itself, whatever a file is called. It knows more formats; some of those start
+# other programs: EPS is a program for Ghostscript.
+_FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TGA"),
+    *("TIFF", "WEBP"),
+)
+
 # Images per thread that are decoded before any of them is put where they are kept.
 _PER_THREAD = 8
 _HASHED_AT_ONCE = 128
@@ -134,7 +141,8 @@ def _read(source: Source, size: int) -> np.ndarray | None:
     if isinstance(source, Path) and not source.is_file():
         return None
     try:
-        with Image.open(source if isinstance(source, Path) else BytesIO(source.read())) as image:
+        file = source if isinstance(source, Path) else BytesIO(source.read())
+        with Image.open(file, formats=_FORMATS) as image:
             return canonical_image(image, size)
     except Exception:  # noqa: BLE001 - Pillow's decoders raise nearly anything on damaged files
         return None

@@ -13,7 +13,8 @@ from selector.tasks.tables import list_tables, prepare
 
 HUB_PREFIX = "hf:"
 _SPEC = re.compile(
-    r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[^:@\s]+))?(:(?P<config>\S+))?"
+    r"(?!.*\.\.)(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[^/\\:@\s][^\\:@\s]*))?"
+    r"(:(?P<config>\S+))?"
 )
 
 

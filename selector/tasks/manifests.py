@@ -37,7 +37,13 @@ class Line:
     place: str
 
     def read(self) -> bytes:
-        """The file's content."""
+        """The file's content.
+
+        Raises:
+            OSError: there is none; a pipe or a device would be read for ever.
+        """
+        if not self.path.is_file():
+            raise OSError(f"{self.path} is no file")
         return self.path.read_bytes()
 
     def __str__(self) -> str:
