@@ -120,7 +120,9 @@ def change(root: Any, rng: Random) -> Any:
         _items(holder).insert(rng.randrange(len(_items(holder)) + 1), _items(holder)[index])
     elif step == 2 and isinstance(holder, Pairs):
         key = holder.items[index][0]
-        new = rng.choice((f"x-{key}", str(key)[:-1], f"{key} ", str(key).upper(), rng.choice(_TEXTS)))
+        new = rng.choice(
+            (f"x-{key}", str(key)[:-1], f"{key} ", str(key).upper(), rng.choice(_TEXTS))
+        )
         holder.items[index] = (new, value)
     elif step == 3 and isinstance(holder, Pairs):
         holder.items.insert(index, (rng.choice(_TEXTS), odd(rng)))
@@ -194,7 +196,11 @@ def _text_changed(text: str, rng: Random) -> str:
         return text[:at] + text[at + 1 :]
     if choice == 3:
         return (text or "a") * rng.choice((2, 50))
-    return text[:at] + chr(rng.choice((0, 7, 0x7F, 0x85, 0xA0, 0x2028, 0xD800, 0xFFFE, 0x1F600))) + text[at:]
+    return (
+        text[:at]
+        + chr(rng.choice((0, 7, 0x7F, 0x85, 0xA0, 0x2028, 0xD800, 0xFFFE, 0x1F600)))
+        + text[at:]
+    )
 
 
 def _number_changed(value: float, rng: Random) -> Any:
@@ -237,7 +243,9 @@ def as_text(data: bytes, rng: Random) -> bytes:
         end = min(len(data), at + rng.choice((1, 3, 20, 200)))
         return data[:at] + data[end:]
     if step == 8:
-        piece = rng.choice((b"\xff", b"\xef\xbb\xbf", b"\x00", b"\r", b"\t", b'"', b"'", b",", b"\n\n"))
+        piece = rng.choice(
+            (b"\xff", b"\xef\xbb\xbf", b"\x00", b"\r", b"\t", b'"', b"'", b",", b"\n\n")
+        )
         return data[:at] + piece + data[at:]
     if step == 9:
         try:
@@ -252,7 +260,9 @@ def as_bytes(data: bytes, rng: Random) -> bytes:
     """Bytes with some of them changed, as any file may be damaged."""
     found = bytearray(data or b"\x00")
     for _ in range(rng.choice((1, 1, 2, 8))):
-        at = rng.randrange(len(found)) if rng.random() < 0.5 else rng.randrange(min(len(found), 256))
+        at = (
+            rng.randrange(len(found)) if rng.random() < 0.5 else rng.randrange(min(len(found), 256))
+        )
         step = rng.randrange(8)
         if step == 0:
             found[at] ^= 1 << rng.randrange(8)
@@ -394,13 +404,28 @@ def in_tensor_header(data: bytes, rng: Random) -> bytes:
             one["dtype"] = rng.choice(_DTYPES)
         elif step == 1:
             one["shape"] = rng.choice(
-                ([], [0], [-1], [2**63], [2**32, 2**32], [*one["shape"], 1], one["shape"][::-1], [1.5])
+                (
+                    [],
+                    [0],
+                    [-1],
+                    [2**63],
+                    [2**32, 2**32],
+                    [*one["shape"], 1],
+                    one["shape"][::-1],
+                    [1.5],
+                )
             )
         elif step == 2:
             begin, end = one["data_offsets"]
             shift = rng.choice((-4, 4, 1, 2**40))
             one["data_offsets"] = rng.choice(
-                ([begin + shift, end], [begin, end + shift], [end, begin], [begin, begin], [0, 2**64])
+                (
+                    [begin + shift, end],
+                    [begin, end + shift],
+                    [end, begin],
+                    [begin, begin],
+                    [0, 2**64],
+                )
             )
         elif step == 3:
             header[rng.choice(_TEXTS)] = header.pop(name)
@@ -448,7 +473,9 @@ def in_picture(data: bytes, rng: Random) -> bytes:
         chunks[0] = (chunks[0][0], struct.pack(">II", width, height) + rng.choice((old, rest)))
     elif step == 4:
         text = rng.choice((b"a\0" + b"b" * 100, b"\0", b"a\0\0" + zlib.compress(b"0" * 3_000_000)))
-        name = rng.choice((b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"acTL", b"fcTL", b"tRNS", b"PLTE"))
+        name = rng.choice(
+            (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"acTL", b"fcTL", b"tRNS", b"PLTE")
+        )
         chunks.insert(rng.randrange(1, len(chunks) + 1), (name, text))
     elif step == 5 and kind == b"IDAT":
         chunks[at] = (kind, rng.choice((b"", body[:-3], zlib.compress(b"\0" * 2_000_000))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +34,10 @@ def ranking() -> Ranking:
     """Three candidates on eight images, with all that a ranking can have."""
     whole = report_documents.full(("a", "b", "c"))
     small = builders.ranking(
-        [builders.evaluation(name, builders.right(n, 8)) for name, n in (("a", 6), ("b", 5), ("c", 1))],
+        [
+            builders.evaluation(name, builders.right(n, 8))
+            for name, n in (("a", 6), ("b", 5), ("c", 1))
+        ],
         [builders.skipped()],
     )
     point = whole.curves[0].points[0] if whole.curves else None
@@ -54,7 +56,10 @@ def ranking() -> Ranking:
     return small.model_copy(
         update={
             "curves": curves,
-            "certified": (builders.certified("a", (0.5, 0.0) * 4, (True,) * 8), builders.skipped("b")),
+            "certified": (
+                builders.certified("a", (0.5, 0.0) * 4, (True,) * 8),
+                builders.skipped("b"),
+            ),
             "race": whole.race,
             "lock": whole.lock,
         }
@@ -80,7 +85,8 @@ def documents() -> list[bytes]:
     made = {name: getattr(whole, name) for name in type(builders.made()).model_fields}
     proven = builders.certified()
     certification = Certification(
-        **{name: made[name] for name in Certification.model_fields if name in made} | {"skipped": ()},
+        **{name: made[name] for name in Certification.model_fields if name in made}
+        | {"skipped": ()},
         task=whole.task,
         smoothing=proven.smoothing,
         certified=(proven,),
@@ -150,6 +156,31 @@ max_age: 30d
 by: interval
 """
     return [whole, (ROOT / "examples/policy.yaml").read_bytes()]
+
+
+def readmes() -> list[bytes]:
+    """A model card with results of others, and a list of results of its own."""
+    card = b"""\
+---
+license: mit
+# a comment
+model-index:
+- name: a
+  results:
+  - task: {type: image-classification}
+    dataset: {name: x, type: x}
+    metrics:
+    - {type: accuracy, value: 0.5, name: Accuracy}
+tags: [x]
+---
+# A model
+"""
+    results = b"""\
+- dataset: {id: a/b, task_id: c}
+  value: 0.5
+  source: {url: 'https://example.org', name: x}
+"""
+    return [card, results, b"# No metadata\n"]
 
 
 def configurations() -> list[bytes]:
@@ -252,7 +283,7 @@ def cells(delimiter: str) -> list[bytes]:
     """A manifest with splits, one without, and one with numbers for classes."""
     lines = [list(rows()[0]), *([str(cell) for cell in row.values()] for row in rows())]
     plain = [line[:3] for line in lines]
-    numbers = [["path", "label", "value"], *([a, str(len(b) % 2), c] for a, b, c in plain[1:])]
+    numbers = [plain[0], *([a, str("cat dog".index(b)), c] for a, b, c in plain[1:])]
     quoted = [lines[0], *([f'"{line[0]}"', *line[1:]] for line in lines[1:])]
     return [
         "\n".join(map(delimiter.join, table)).encode() + b"\n"
@@ -311,7 +342,9 @@ _MODES = ("RGB", "L", "RGBA", "LA", "P", "1", "CMYK", "YCbCr", "I;16", "I", "F",
 def _in_modes(form: str) -> Iterator[bytes]:
     ramp = Image.fromarray(np.arange(16 * 12 * 3, dtype=np.uint8).reshape(12, 16, 3))
     for mode in _MODES:
-        image = ramp.convert("L").convert(mode) if mode in ("I;16", "I", "F") else ramp.convert(mode)
+        image = (
+            ramp.convert("L").convert(mode) if mode in ("I;16", "I", "F") else ramp.convert(mode)
+        )
         options: dict[str, Any] = {}
         if form in ("JPEG", "PNG", "WEBP", "TIFF") and mode in ("RGB", "L"):
             exif = Image.Exif()
@@ -325,7 +358,15 @@ def _in_modes(form: str) -> Iterator[bytes]:
         buffer = io.BytesIO()
         try:
             image.save(buffer, form, **options)
-        except (OSError, ValueError, KeyError, TypeError, NotImplementedError, SystemError, AttributeError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            NotImplementedError,
+            SystemError,
+            AttributeError,
+        ):
             continue  # Pillow does not write this mode so
         if buffer.tell() < 100_000:
             yield buffer.getvalue()
@@ -337,12 +378,25 @@ def _unwritable() -> Iterator[bytes]:
     yield b"P6 16 12 255\n" + bytes(16 * 12 * 3)
     yield b"P7\nWIDTH 4\nHEIGHT 4\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(48)
     yield b"Pf\n4 4\n-1.0\n" + bytes(64)
-    yield b"8BPS\0\1" + bytes(6) + b"\0\3" + b"\0\0\0\4\0\0\0\4" + b"\0\x08\0\3" + bytes(12) + bytes(50)
+    yield (
+        b"8BPS\0\1"
+        + bytes(6)
+        + b"\0\3"
+        + b"\0\0\0\4\0\0\0\4"
+        + b"\0\x08\0\3"
+        + bytes(12)
+        + bytes(50)
+    )
     yield b"qoif" + b"\0\0\0\4\0\0\0\4\3\0" + b"\xc0" * 4 + bytes(7) + b"\1"
     yield b"\x59\xa6\x6a\x95" + b"\0\0\0\4" * 2 + b"\0\0\0\x18" + bytes(16) + bytes(48)
-    yield b"/* XPM */\nstatic char *a[] = {\n\"2 2 2 1\",\n\"a c #ff0000\",\n\"b c #00ff00\",\n\"ab\",\n\"ba\"};\n"
-    yield b"SIMPLE  =                    T" + b" " * 50 + b"BITPIX  =                    8" + b" " * 50
-    yield os.urandom(0) + b"\x28\x00\x00\x00" + bytes(200)
+    yield b'/* XPM */\nstatic char *a[] = {\n"2 2 2 1",\n"a c #ff0000",\n"b c #00ff00",\n"ab",\n"ba"};\n'
+    yield (
+        b"SIMPLE  =                    T"
+        + b" " * 50
+        + b"BITPIX  =                    8"
+        + b" " * 50
+    )
+    yield b"\x28\x00\x00\x00" + bytes(200)
     fli = bytearray(b"\0\0\0\0\x12\xaf\2\0\x10\0\x0c\0\x08\0" + bytes(114))
     yield bytes(fli) + b"\x20\0\0\0\xfa\xf1\1\0" + bytes(24)
     yield b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import torch
-from fuzz import mutation, seeds
 from pydantic import ValidationError
 from rich.console import Console
 
+from fuzz import mutation, seeds
 from selector import configuration
 from selector.candidates import (
     Candidate,
@@ -42,7 +41,17 @@ from selector.preflight import check_backbone
 from selector.protocol import Sizes
 from selector.records import Ranking, RegressionRanking
 from selector.regression.task import load_regression
-from selector.reports import again, card, comparison, delimited, document, explain, frame, markdown, table
+from selector.reports import (
+    again,
+    card,
+    comparison,
+    delimited,
+    document,
+    explain,
+    frame,
+    markdown,
+    table,
+)
 from selector.reports import gate as gate_report
 from selector.reports import regression as regression_report
 from selector.reports.html import page
@@ -86,13 +95,15 @@ def _registry(path: Path) -> None:
     pin_all(candidates, path, locked=False)
     for one in candidates:
         if one.source == "local":
-            look_up(Pinned(one), FetchRules())
+            with suppress(CandidateError):
+                look_up(Pinned(one), FetchRules())
 
 
 def _lock(path: Path) -> None:
     lock = read_lock(path)
     candidates = [*builtin_zoo(), *from_models(["timm/a", "local-dir:zoo/b"])]
-    require_pins(pin(candidates, lock, path), path)
+    with suppress(UsageError):
+        require_pins(pin(candidates, lock, path), path)
 
 
 def _policy(path: Path) -> None:
@@ -191,6 +202,16 @@ _COMMANDS = {
 }
 
 
+def _readme(path: Path) -> None:
+    text = path.read_bytes().decode("utf-8-sig", "replace")
+    read = _intact()
+    e = read.ranking[0]
+    _each(
+        lambda: card.into_readme(text, card.model_index(read, e)),
+        lambda: card.into_results(text, card.eval_results(read, e)),
+    )
+
+
 def _configuration(path: Path) -> None:
     configuration.find(path.parent)
     read = configuration.read(path, _COMMANDS)
@@ -203,7 +224,11 @@ def _words(path: Path) -> None:
     _each(
         lambda: [ThreatModel(*one) for one in parse_threats(text, "linf")],
         lambda: [format_threat(*one) for one in parse_threats(text, "l2")],
-        lambda: [look_up(Pinned(one), FetchRules()) for one in from_models([text]) if one.source == "local"],
+        lambda: [
+            look_up(Pinned(one), FetchRules())
+            for one in from_models([text])
+            if one.source == "local"
+        ],
         lambda: parse_count(text),
         lambda: parse_age(text),
         lambda: list_task(text, image_size=8, seed=0, options=NO_OPTIONS),
@@ -211,7 +236,6 @@ def _words(path: Path) -> None:
         lambda: read_registry(text),
         lambda: document.read_ranking(text),
         lambda: read_policy(Path(text)),
-        lambda: document.check_writable(Path(text)),
     )
 
 
@@ -224,8 +248,10 @@ def _each(*acts: Callable[[], object]) -> None:
         except SelectorError as error:
             refused.append(error)
     for error in refused:
-        if not str(error).isprintable() or error is refused[-1]:
+        if not str(error).isprintable():
             raise error
+    if len(refused) == len(acts):
+        raise refused[0]
 
 
 _IMAGES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -271,7 +297,9 @@ def _pickle(path: Path) -> None:
         "state_key": "state_dict",
         "key_prefix": "module.",
     }
-    _measured(Candidate.model_validate({"model": f"local-dir:{path.parent}", "checkpoint": checkpoint}))
+    _measured(
+        Candidate.model_validate({"model": f"local-dir:{path.parent}", "checkpoint": checkpoint})
+    )
 
 
 def _task(path: Path) -> None:
@@ -304,9 +332,20 @@ def _in_parquet(data: bytes, rng: Random) -> bytes:
         if step == 0:
             found = found.drop_columns([name])
         elif step == 1:
-            found = found.append_column(rng.choice((name, "path", "", "label", "\x00")), found[name])
+            found = found.append_column(
+                rng.choice((name, "path", "", "label", "\x00")), found[name]
+            )
         elif step == 2:
-            kinds = ("string", "binary", "float64", "int64", "bool", "uint8", "timestamp[s]", "large_string")
+            kinds = (
+                "string",
+                "binary",
+                "float64",
+                "int64",
+                "bool",
+                "uint8",
+                "timestamp[s]",
+                "large_string",
+            )
             column = found[name].cast(pyarrow.type_for_alias(rng.choice(kinds)), safe=False)
             found = found.set_column(at, name, column)
         elif step == 3:
@@ -320,12 +359,24 @@ def _in_parquet(data: bytes, rng: Random) -> bytes:
         elif step == 5:
             found = found.rename_columns([rng.choice(("a", "image", "path", "split")), *names[1:]])
         elif step == 6:
-            metadata = (found.schema.metadata or {}).get(b"huggingface", b'{"info": {"features": {}}}')
+            metadata = (found.schema.metadata or {}).get(
+                b"huggingface", b'{"info": {"features": {}}}'
+            )
             found = found.replace_schema_metadata({"huggingface": mutation.in_json(metadata, rng)})
         else:
-            found = rng.choice((found.slice(0, 0), found.slice(0, 1), pyarrow.concat_tables([found] * 3)))
+            found = rng.choice(
+                (found.slice(0, 0), found.slice(0, 1), pyarrow.concat_tables([found] * 3))
+            )
         return seeds._parquet(found)
-    except (pyarrow.ArrowException, ValueError, LookupError, TypeError, OverflowError, OSError, AttributeError):
+    except (
+        pyarrow.ArrowException,
+        ValueError,
+        LookupError,
+        TypeError,
+        OverflowError,
+        OSError,
+        AttributeError,
+    ):
         return mutation.as_bytes(data, rng)
 
 
@@ -334,24 +385,43 @@ def _pictures(folder: Path) -> None:
 
 
 TARGETS: dict[str, Target] = {
-    "registry": Target("registry.yaml", seeds.registries, mutation.in_yaml, _registry, (UsageError, CandidateError)),
+    "registry": Target(
+        "registry.yaml", seeds.registries, mutation.in_yaml, _registry, (UsageError, CandidateError)
+    ),
     "lock": Target("zoo.lock.yaml", seeds.locks, mutation.in_yaml, _lock),
     "policy": Target("policy.yaml", seeds.policies, mutation.in_yaml, _policy),
     "ranking": Target("ranking.json", seeds.rankings, mutation.in_json, _ranking),
     "document": Target("document.json", seeds.documents, mutation.in_json, _document),
-    "configuration": Target("selector.toml", seeds.configurations, mutation.as_text, _configuration),
+    "readme": Target("README.md", seeds.readmes, mutation.in_yaml, _readme),
+    "configuration": Target(
+        "selector.toml", seeds.configurations, mutation.as_text, _configuration
+    ),
     "words": Target("words.txt", seeds.words, mutation.as_text, _words, (SelectorError,)),
-    "config": Target("config.json", seeds.configs, mutation.in_json, _candidate, (CandidateError,), _network),
+    "config": Target(
+        "config.json", seeds.configs, mutation.in_json, _candidate, (CandidateError,), _network
+    ),
     "safetensors": Target(
-        "model.safetensors", seeds.weights, mutation.in_safetensors, _candidate, (CandidateError,), _network
+        "model.safetensors",
+        seeds.weights,
+        mutation.in_safetensors,
+        _candidate,
+        (CandidateError,),
+        _network,
     ),
     "checkpoint": Target(
-        "entry.yaml", seeds.entries, mutation.in_yaml, _entry, (UsageError, CandidateError), _network
+        "entry.yaml",
+        seeds.entries,
+        mutation.in_yaml,
+        _entry,
+        (UsageError, CandidateError),
+        _network,
     ),
     "pickle": Target("weights.pt", seeds.pickles, mutation.as_bytes, _pickle, (CandidateError,)),
     "csv": Target("task.csv", lambda: seeds.cells(","), mutation.in_cells, _task, beside=_pictures),
     "tsv": Target("task.tsv", lambda: seeds.cells("\t"), mutation.in_tabs, _task, beside=_pictures),
-    "jsonl": Target("task.jsonl", seeds.json_lines, mutation.in_json_lines, _task, beside=_pictures),
+    "jsonl": Target(
+        "task.jsonl", seeds.json_lines, mutation.in_json_lines, _task, beside=_pictures
+    ),
     "parquet": Target("task.parquet", seeds.tables, _in_parquet, _task),
     "image": Target("image.png", seeds.images, mutation.in_picture, _image),
 }
