@@ -147,16 +147,21 @@ def _read(source: Source, size: int) -> np.ndarray | str:
             return f"more than {MOST_BYTES:,} bytes"
         file = source if isinstance(source, Path) else BytesIO(source.read())
         with Image.open(file, formats=_formats()) as image:
-            # Only headers have been read; of an icon they do not tell what lies in it.
-            with _room.taken(_weight(image)):
-                image.load()
-                _weight(image)
-                return canonical_image(image, size)
+            return _decoded_one(image, size)
     except (_TooLarge, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         most = error.most if isinstance(error, _TooLarge) else MOST_PIXELS
         return f"more than {most:,} pixels"
     except Exception:  # noqa: BLE001 - Pillow's decoders raise nearly anything on damaged files
         return ""
+
+
+def _decoded_one(image: Image.Image, size: int) -> np.ndarray:
+    """Decode an image of which only the headers have been read, if there may be so many pixels."""
+    with _room.taken(_weight(image)):
+        image.load()
+        # Of an icon the headers do not tell what lies in it.
+        _weight(image)
+        return canonical_image(image, size)
 
 
 def _given(picture: Picture, size: int) -> np.ndarray:

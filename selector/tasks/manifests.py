@@ -158,7 +158,8 @@ def _lines(file: TextIO, where: str) -> Iterator[str]:
         number += 1
         if len(line) > _LONGEST_LINE:
             raise UsageError(
-                f"{where} line {number} must have at most {_LONGEST_LINE:,} characters; it has more."
+                f"{where} line {number} must have at most {_LONGEST_LINE:,} characters;"
+                " it has more."
             )
         yield line
 

@@ -23,17 +23,18 @@ MEMORY = 2**30
 MESSAGE = 4000
 """Characters of an error's message, at most."""
 
-# Events of the interpreter that change files, and where in their arguments the paths are.
-_CHANGES: dict[str, tuple[int, ...]] = {
-    "os.mkdir": (0,),
-    "os.rmdir": (0,),
-    "os.remove": (0,),
-    "os.rename": (0, 1),
-    "os.link": (0, 1),
-    "os.symlink": (1,),
-    "os.truncate": (0,),
-    "os.chmod": (0,),
-    "os.utime": (0,),
+# Events of the interpreter that change files: where in their arguments a path is, and where the
+# descriptor of the folder that it begins at.
+_CHANGES: dict[str, tuple[tuple[int, int | None], ...]] = {
+    "os.mkdir": ((0, 2),),
+    "os.rmdir": ((0, 1),),
+    "os.remove": ((0, 1),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.link": ((0, 2), (1, 3)),
+    "os.symlink": ((1, 2),),
+    "os.truncate": ((0, None),),
+    "os.chmod": ((0, 2),),
+    "os.utime": ((0, 3),),
 }
 _PROGRAMS = frozenset(
     {
@@ -184,12 +185,14 @@ class Guard:
             path, _, flags = arguments
             if isinstance(flags, int) and flags & _WRITING and not isinstance(path, int):
                 self._check_path(path)
-        for place in _CHANGES.get(event, ()):
+        for place, beginning in _CHANGES.get(event, ()):
+            folder = -1 if beginning is None else arguments[beginning]
             if not isinstance(arguments[place], int):
-                self._check_path(arguments[place])
+                self._check_path(arguments[place], folder)
 
-    def _check_path(self, path: object) -> None:
-        found = os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
+    def _check_path(self, path: object, folder: object = -1) -> None:
+        beginning = "" if folder == -1 else f"/proc/self/fd/{folder}"
+        found = os.path.realpath(os.path.join(beginning, os.fsdecode(path)))  # type: ignore[arg-type]  # noqa: PTH118
         if found != os.devnull and not (found + os.sep).startswith(self._allowed):
             self._offences.append(f"wrote elsewhere: {found}"[:200])
 

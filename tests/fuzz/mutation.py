@@ -113,6 +113,9 @@ def change(root: Any, rng: Random) -> Any:
         return odd(rng) if rng.random() < 0.5 else [root]
     holder, index = rng.choice(places)
     value = _get(holder, index)
+    if rng.random() < 0.3:
+        _set(holder, index, _nearby(value, rng))
+        return root
     step = rng.randrange(14)
     if step == 0:
         del _items(holder)[index]
@@ -145,6 +148,23 @@ def change(root: Any, rng: Random) -> Any:
     else:
         _set(holder, index, odd(rng))
     return root
+
+
+def _nearby(value: Any, rng: Random) -> Any:
+    """A value of the same kind, which may well pass for one."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return max(0, value + rng.choice((-1, 1, 2, 10, 1000)))
+    if isinstance(value, float):
+        return value * rng.choice((0, 0.5, 0.999, 1.001, 2, -1, 1e6, 1e-9, 1e300))
+    if isinstance(value, str):
+        return rng.choice(
+            (value + "é", value[::-1], rng.choice(_TEXTS), value * 40, f"<b>{value}|*")
+        )
+    if isinstance(value, list) and value:
+        return rng.choice((value[1:], value[::-1], [], [*value, value[0]]))
+    return rng.choice((None, "a", 1, 0.5))
 
 
 def _places(root: Any) -> list[tuple[Any, int]]:

@@ -164,7 +164,8 @@ def _card(read: Ranking, name: str) -> None:
     except UsageError:
         return
     card.markdown(read, e)
-    card.to_yaml(card.eval_results(read, e))
+    with suppress(UsageError):  # of what is no dataset of the Hub
+        card.to_yaml(card.eval_results(read, e))
     card.to_yaml({"model-index": card.model_index(read, e)})
 
 
