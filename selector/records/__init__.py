@@ -76,6 +76,7 @@ from selector.records.regression import (
     TargetColumn,
 )
 from selector.records.run import (
+    OBJECTIVE_NAMES,
     SCHEMA_VERSION,
     ConfiguredOption,
     DeviceRecord,
@@ -90,6 +91,7 @@ from selector.records.run import (
 
 __all__ = [
     "MASKED",
+    "OBJECTIVE_NAMES",
     "SCHEMA_VERSION",
     "BaselineScores",
     "Certification",

@@ -16,6 +16,7 @@ from selector.errors import OutputError, UsageError, first_line, printable, shor
 from selector.policy import Policy
 from selector.reading import is_folder, read_bytes
 from selector.records import (
+    OBJECTIVE_NAMES,
     Certification,
     Comparison,
     Gate,
@@ -60,7 +61,7 @@ def read_ranking(path: str | Path) -> Ranking:
     except UnicodeDecodeError as error:
         raise UsageError(f"{where} cannot be read: {first_line(error)}.") from error
     try:
-        return Ranking.model_validate_json(text)
+        read = Ranking.model_validate_json(text)
     except ValidationError as error:
         if other := _other(text):
             raise UsageError(
@@ -74,6 +75,13 @@ def read_ranking(path: str | Path) -> Ranking:
             f"{where} is not a ranking of this version of selector: {place}: {said}.",
             hint="Write it again with: selector rank ... -o FILE",
         ) from error
+    if read.objective not in OBJECTIVE_NAMES:
+        raise UsageError(
+            f"{where} must be ranked by one of {', '.join(OBJECTIVE_NAMES)},"
+            f" found {shorten(repr(read.objective), 80)}.",
+            hint="A newer selector may know it.",
+        )
+    return read
 
 
 def _other(text: str) -> str | None:
