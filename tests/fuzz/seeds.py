@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,17 @@ import pyarrow
 import pyarrow.parquet
 import report_documents
 import test_regression_ranking as regression
+import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from selector.candidates import Lock, lock_yaml
 from selector.records import Certification, Curve, CurvePoint, Ranking, ThreatRecord
 from selector.reports.document import to_json
 
 ROOT = Path(__file__).resolve().parents[2]
-ZOO = ROOT / "selector" / "demo" / "zoo"
-RESNET, VIT = ZOO / "tiny_resnet.cifar10_linf_8", ZOO / "tiny_vit.cifar10_linf_8"
+ARGUMENTS = {"channels": [8, 8, 8, 8], "stem_width": 4, "stem_type": "deep"}
 PICTURES = 12
 """Files 0.png to 11.png that tables name."""
 
@@ -201,18 +202,54 @@ def words() -> list[bytes]:
     ]  # fmt: skip
 
 
+def network(folder: Path) -> None:
+    """A network in timm's layout, and as a pickle."""
+    (folder / "config.json").write_bytes(configs()[0])
+    (folder / "model.safetensors").write_bytes(weights()[0])
+    (folder / "weights.pt").write_bytes(pickles()[0])
+
+
+@cache
+def _state() -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return dict(timm.create_model("resnet10t", num_classes=10, **ARGUMENTS).state_dict())
+
+
 def configs() -> list[bytes]:
     """config.json of a network whose weights lie beside it, in both of timm's forms."""
-    written = (RESNET / "config.json").read_bytes()
-    new = json.loads(written)
-    old = {name: value for name, value in new.items() if name != "pretrained_cfg"}
-    return [written, json.dumps(old | new["pretrained_cfg"]).encode()]
+    pretrained = {
+        "tag": "random",
+        "license": "apache-2.0",
+        "input_size": [3, 32, 32],
+        "fixed_input_size": False,
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,
+        "mean": [0.4914, 0.4822, 0.4465],
+        "std": [0.247, 0.2435, 0.2616],
+        "num_classes": 10,
+        "first_conv": "conv1.0",
+        "classifier": "fc",
+    }
+    new = {"architecture": "resnet10t", "num_classes": 10, "num_features": 8}
+    vit = {
+        "architecture": "vit_tiny_patch16_224",
+        "model_args": {"depth": 1, "img_size": 32, "embed_dim": 12, "num_heads": 2},
+    }
+    return [
+        json.dumps(one).encode()
+        for one in (
+            new | {"model_args": ARGUMENTS, "pretrained_cfg": pretrained},
+            new | pretrained,
+            vit | {"pretrained_cfg": pretrained},
+        )
+    ]
 
 
 def weights() -> list[bytes]:
     """model.safetensors of a network whose config.json lies beside it."""
-    tensors = load_file(RESNET / "model.safetensors")
-    return [(RESNET / "model.safetensors").read_bytes(), save(tensors, {"format": "pt"})]
+    halves = {name: tensor.bfloat16() for name, tensor in _state().items()}
+    return [save(_state(), {"format": "pt"}), save(halves)]
 
 
 def entries() -> list[bytes]:
@@ -231,7 +268,7 @@ candidates:
       std: [0.25, 0.25, 0.25]
       interpolation: bicubic
       format: {form}
-      model_args: {{channels: [16, 32, 40, 48], stem_width: 8, stem_type: deep}}
+      model_args: {json.dumps(ARGUMENTS)}
       state_key: {key}
       key_prefix: '{prefix}'
 """.encode()
@@ -256,8 +293,7 @@ def pickles() -> list[bytes]:
 
 
 def _prefixed() -> dict[str, Any]:
-    tensors = load_file(RESNET / "model.safetensors")
-    return {f"module.{name}": tensor for name, tensor in tensors.items()}
+    return {f"module.{name}": tensor for name, tensor in _state().items()}
 
 
 def pictures(folder: Path) -> None:

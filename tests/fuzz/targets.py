@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -280,12 +279,6 @@ def _entry(path: Path) -> None:
         _measured(first)
 
 
-def _network(folder: Path) -> None:
-    for name in ("config.json", "model.safetensors"):
-        shutil.copyfile(seeds.RESNET / name, folder / name)
-    (folder / "weights.pt").write_bytes(seeds.pickles()[0])
-
-
 def _pickle(path: Path) -> None:
     checkpoint = {
         "file": path.name,
@@ -294,7 +287,7 @@ def _pickle(path: Path) -> None:
         "input_size": 32,
         "mean": (0.5,) * 3,
         "std": (0.25,) * 3,
-        "model_args": {"channels": [16, 32, 40, 48], "stem_width": 8, "stem_type": "deep"},
+        "model_args": seeds.ARGUMENTS,
         "state_key": "state_dict",
         "key_prefix": "module.",
     }
@@ -381,10 +374,6 @@ def _in_parquet(data: bytes, rng: Random) -> bytes:
         return mutation.as_bytes(data, rng)
 
 
-def _pictures(folder: Path) -> None:
-    seeds.pictures(folder)
-
-
 TARGETS: dict[str, Target] = {
     "registry": Target(
         "registry.yaml", seeds.registries, mutation.in_yaml, _registry, (UsageError, CandidateError)
@@ -399,7 +388,7 @@ TARGETS: dict[str, Target] = {
     ),
     "words": Target("words.txt", seeds.words, mutation.as_text, _words, (SelectorError,)),
     "config": Target(
-        "config.json", seeds.configs, mutation.in_json, _candidate, (CandidateError,), _network
+        "config.json", seeds.configs, mutation.in_json, _candidate, (CandidateError,), seeds.network
     ),
     "safetensors": Target(
         "model.safetensors",
@@ -407,7 +396,7 @@ TARGETS: dict[str, Target] = {
         mutation.in_safetensors,
         _candidate,
         (CandidateError,),
-        _network,
+        seeds.network,
     ),
     "checkpoint": Target(
         "entry.yaml",
@@ -415,13 +404,17 @@ TARGETS: dict[str, Target] = {
         mutation.in_yaml,
         _entry,
         (UsageError, CandidateError),
-        _network,
+        seeds.network,
     ),
     "pickle": Target("weights.pt", seeds.pickles, mutation.as_bytes, _pickle, (CandidateError,)),
-    "csv": Target("task.csv", lambda: seeds.cells(","), mutation.in_cells, _task, beside=_pictures),
-    "tsv": Target("task.tsv", lambda: seeds.cells("\t"), mutation.in_tabs, _task, beside=_pictures),
+    "csv": Target(
+        "task.csv", lambda: seeds.cells(","), mutation.in_cells, _task, beside=seeds.pictures
+    ),
+    "tsv": Target(
+        "task.tsv", lambda: seeds.cells("\t"), mutation.in_tabs, _task, beside=seeds.pictures
+    ),
     "jsonl": Target(
-        "task.jsonl", seeds.json_lines, mutation.in_json_lines, _task, beside=_pictures
+        "task.jsonl", seeds.json_lines, mutation.in_json_lines, _task, beside=seeds.pictures
     ),
     "parquet": Target("task.parquet", seeds.tables, _in_parquet, _task),
     "image": Target("image.png", seeds.images, mutation.in_picture, _image),
