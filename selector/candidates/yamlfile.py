@@ -198,5 +198,8 @@ def _fields_beside(model: type[BaseModel], location: _Location) -> list[str]:
 
 
 def _short(value: object, width: int = 80) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of some thousand digits cannot be written
+        return "a number of too many digits"
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -84,7 +84,11 @@ class _Campaign:
 
     def mutated(self, case: bytes, longest: int, seed: int) -> bytes:
         """Another case, made of one."""
-        return self._target.mutate(case, Random(seed))[:longest]
+        try:
+            return self._target.mutate(case, Random(seed))[:longest]
+        except Exception as error:  # noqa: BLE001 - a fault of the harness, to be told as one
+            self._keep(case, error)
+            return case
 
     def one(self, case: bytes) -> None:
         """Run one case; what it shows is kept, and the next one runs."""

@@ -17,6 +17,9 @@ from selector.errors import printable
 SECONDS = 10.0
 """A case takes less, by the clock of the CPU and by that on the wall."""
 
+KILLED = 30.0
+"""Seconds after which a case that does not end takes its process with it."""
+
 MEMORY = 2**30
 """Bytes that the process may come to hold beyond what it held at the start."""
 
@@ -251,7 +254,7 @@ def _watched(notice: Callable[[str, tuple[object, ...]], None]) -> Iterator[None
     if not _installed:
         sys.addaudithook(_hook)
         _installed.append(True)
-    faulthandler.dump_traceback_later(3 * SECONDS, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(KILLED, exit=True, file=sys.__stderr__)
     _noticing.append(notice)
     try:
         yield

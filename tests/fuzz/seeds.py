@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -369,7 +370,9 @@ def _parquet(table: pyarrow.Table) -> bytes:
 def images() -> list[bytes]:
     """Small images in every format and mode that Pillow writes, and some that it only reads."""
     Image.init()
-    found = [data for form in sorted(Image.SAVE) for data in _in_modes(form)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some formats will leave Pillow
+        found = [data for form in sorted(Image.SAVE) for data in _in_modes(form)]
     return [*found, *_unwritable()]
 
 

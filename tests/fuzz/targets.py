@@ -152,7 +152,7 @@ def _ranking(path: Path) -> None:
     for other in (read, _intact()):
         _compared(other, read, console)
     # Drawing takes a hundred times as long as all of the above.
-    if path.stat().st_size % 50 == 0:
+    if path.stat().st_size % 200 == 0:
         page.render(read)
 
 
