@@ -109,7 +109,7 @@ def test_what_no_case_may_do_is_found(
 def test_an_input_that_is_changed_is_found(sandbox: Sandbox) -> None:
     path = sandbox.given / "a"
     path.write_text("a")
-    with pytest.raises(Broken, match="wrote elsewhere|changed its input"):
+    with pytest.raises(Broken, match=r"wrote elsewhere|changed its input"):
         Guard(sandbox).run(lambda: path.write_text("bc"), (UsageError,))
 
 

@@ -1,4 +1,7 @@
-"""Fuzz every target: a table on stdout, and JSON. Exit code 1 if a case has done what none may do."""
+"""Fuzz every target: a table on stdout, and JSON.
+
+The exit code is 1 if a case has done what none may do.
+"""
 
 from __future__ import annotations
 

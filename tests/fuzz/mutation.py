@@ -1,8 +1,8 @@
 """Valid input becomes wrong: at the level of its structure, and below it.
 
 Every mutator takes bytes and a source of randomness, and gives bytes. Documents are changed as trees
-(keys dropped, given twice, renamed, values of other types, deep nesting) and written again; what is
-not a document, or is none any more, is changed as text or as bytes.
+(keys dropped, given twice, renamed, values of other types, deep nesting) and written again; what
+is not a document, or is none any more, is changed as text or as bytes.
 """
 
 from __future__ import annotations
@@ -39,23 +39,25 @@ class Raw:
 
 
 _TEXTS = (
-    "", " ", "a", "null", "true", "../../etc/passwd", "/", "~", "~nobody/x", ".", "\x00", "\x1b[31m",
-    "\u202e", "\ufeff", "\U0001f4a9", "\ud800", "a" * 300, "a" * 5000, "a/b", "hf-hub:a/b",
-    "local-dir:", "local-dir:.", "local-dir:/", "local-dir:~nobody", "linf", "l2", "%s%n", "{0}",
-    "<script>", "\n", "a\nb", "1e400", "0x10", "١٢", "café", "2026-11-27T00:00:00+00:00", "none",
-    "9999-12-31T23:59:59+00:00", "0001-01-01", "hf:a/b", "@", ":", "NaN", "resnet18", "vit_tiny_patch16_224",
-    "bicubic", "nearest", "attacked", "clean", "masked_gradients", "module:x", "f" * 64, "0" * 40,
+    "", " ", "a", "null", "true", "../../etc/passwd", "/", "~", "~nobody/x", ".", "\x00",
+    "\x1b[31m", "\u202e", "\ufeff", "\U0001f4a9", "\ud800", "a" * 300, "a" * 5000, "a/b",
+    "hf-hub:a/b", "local-dir:", "local-dir:.", "local-dir:/", "local-dir:~nobody", "linf", "l2",
+    "%s%n", "{0}", "<script>", "\n", "a\nb", "1e400", "0x10", "١٢", "café",
+    "2026-11-27T00:00:00+00:00", "none", "9999-12-31T23:59:59+00:00", "0001-01-01", "hf:a/b", "@",
+    ":", "NaN", "resnet18", "vit_tiny_patch16_224", "bicubic", "nearest", "attacked", "clean",
+    "masked_gradients", "module:x", "f" * 64, "0" * 40,
 )  # fmt: skip
 _NUMBERS = (
-    0, -0.0, 1, -1, 2, 3, 0.5, 255, 1e-320, 1e-9, 1e9, 1e308, -1e308, 2**31, 2**32, 2**53 + 1, 2**63,
-    2**64, -(2**63) - 1, 10**30, 10**400,
+    0, -0.0, 1, -1, 2, 3, 0.5, 255, 1e-320, 1e-9, 1e9, 1e308, -1e308, 2**31, 2**32, 2**53 + 1,
+    2**63, 2**64, -(2**63) - 1, 10**30, 10**400,
 )  # fmt: skip
 _RAWS = (
-    "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0" * 50, "1" * 5000, "0x" + "f" * 5000, "01",
-    ".5", "5.", "'", "undefined", "[", "]", "{", "}", "\\", '"', "1:30:45", "2026-13-45", "!!binary a",
-    "0o777", "~", "- a", "&a [*a]", "*a", "!!python/object/apply:os.system [id]", "!!set {a}", "<<",
-    "!!timestamp 1", "? [a]", "? {a: b}\n: c", "1_000", "2026-11-27", "12:30:45.5", "!!float x", "!!int ''",
-    "!!str 1", "!!omap [a]", "!!pairs [a]", "!x 1", "=", "%TAG", "---\n", "...\n", "#", "|\n  a", ">\n a",
+    "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "0" * 50, "1" * 5000, "0x" + "f" * 5000,
+    "01", ".5", "5.", "'", "undefined", "[", "]", "{", "}", "\\", '"', "1:30:45", "2026-13-45",
+    "!!binary a", "0o777", "~", "- a", "&a [*a]", "*a", "!!python/object/apply:os.system [id]",
+    "!!set {a}", "<<", "!!timestamp 1", "? [a]", "? {a: b}\n: c", "1_000", "2026-11-27",
+    "12:30:45.5", "!!float x", "!!int ''", "!!str 1", "!!omap [a]", "!!pairs [a]", "!x 1", "=",
+    "%TAG", "---\n", "...\n", "#", "|\n  a", ">\n a",
 )  # fmt: skip
 _DEPTHS = (3, 30, 200, 900, 1100, 5000, 60_000)
 
@@ -408,8 +410,8 @@ def in_safetensors(data: bytes, rng: Random) -> bytes:
 
 
 _DTYPES = (
-    "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "I64", "I32", "I16",
-    "I8", "U8", "U16", "U32", "U64", "BOOL", "C64", "f32", "", "X",
+    "F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "F6_E2M3", "I64", "I32",
+    "I16", "I8", "U8", "U16", "U32", "U64", "BOOL", "C64", "f32", "", "X",
 )  # fmt: skip
 
 
