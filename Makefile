@@ -1,5 +1,6 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
 # `make check-browser` looks at a report in a real browser, Chromium, which has to be on PATH.
+# `make fuzz` feeds 10,000 wrong inputs of each kind; failures and a table as JSON are in bench/fuzz.
 # `make bench` compares with other libraries, which live in .venv-bench; its results are in bench/.
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ BENCH := .venv-bench
 DATA ?=
 TASKS ?=
 
-.PHONY: rank test check check-browser docs bench bench-ranking install clean
+.PHONY: rank test check check-browser fuzz docs bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -30,6 +31,10 @@ docs: $(VENV)/.installed
 
 check-browser: $(VENV)/.installed-browser
 	PYTHONPATH=tests $(BIN)/python tests/browser/check_report.py
+
+fuzz: $(VENV)/.installed-fuzz
+	mkdir -p bench
+	PYTHONPATH=tests $(BIN)/python -m fuzz -o bench/fuzz.json
 
 bench: $(BENCH)/.installed
 	mkdir -p bench
@@ -61,6 +66,10 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-browser: pyproject.toml $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[browser]"
+	touch $@
+
+$(VENV)/.installed-fuzz: pyproject.toml $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,fuzz]"
 	touch $@
 
 $(BENCH)/.installed: pyproject.toml benchmarks/requirements.txt

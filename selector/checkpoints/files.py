@@ -100,12 +100,22 @@ def _refuse_archives(path: Path) -> None:
         if min((member.header_offset for member in members), default=0):
             raise ValueError("something is in front of its first member")
         names = {PurePosixPath(member.filename).name for member in members}
+        unpacked = sum(member.file_size for member in members)
         kind = "a TorchScript archive" if "constants.pkl" in names else ""
     else:
+        unpacked = 0
         kind = "a tar archive" if tarfile.is_tarfile(path) else ""
     if kind:
         raise CandidateError(
             "program_archive",
             f"{path.name} is {kind}, which holds a program and not only weights.",
             hint="Export its state_dict to safetensors.",
+        )
+    # torch.save compresses nothing.
+    if unpacked > path.stat().st_size:
+        raise CandidateError(
+            "unreadable_weights",
+            f"{path.name} must unpack to no more than its {path.stat().st_size:,} bytes,"
+            f" found {unpacked:,}.",
+            hint="torch.save writes no such file.",
         )
