@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
 # `make check-browser` looks at a report in a real browser, Chromium, which has to be on PATH.
 # `make check-crash` kills runs and takes their disk, memory, Hub and clock away; half an hour.
+# `make fuzz` feeds 10,000 wrong inputs of each kind; failures and a table as JSON are in bench/fuzz.
 # `make bench` compares with other libraries, which live in .venv-bench; its results are in bench/.
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +17,7 @@ TASKS ?=
 KILLS ?= 100
 CRASHES ?= bench/crash.json
 
-.PHONY: rank test check check-browser check-crash docs bench bench-ranking install clean
+.PHONY: rank test check check-browser check-crash fuzz docs bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -39,6 +40,10 @@ check-browser: $(VENV)/.installed-browser
 check-crash: $(VENV)/.installed-dev
 	mkdir -p bench
 	PYTHONPATH=tests $(BIN)/python tests/crash/check_crash.py --kills $(KILLS) -o $(CRASHES)
+
+fuzz: $(VENV)/.installed-fuzz
+	mkdir -p bench
+	PYTHONPATH=tests $(BIN)/python -m fuzz -o bench/fuzz.json
 
 bench: $(BENCH)/.installed
 	mkdir -p bench
@@ -70,6 +75,10 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-browser: pyproject.toml $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[browser]"
+	touch $@
+
+$(VENV)/.installed-fuzz: pyproject.toml $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,fuzz]"
 	touch $@
 
 $(BENCH)/.installed: pyproject.toml benchmarks/requirements.txt

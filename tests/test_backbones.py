@@ -539,3 +539,60 @@ def test_a_network_without_pooling_does_not(
     with pytest.raises(CandidateError) as caught:
         check_backbone(backbone, images(), THREAT)
     assert caught.value.code == "no_pooled_features"
+
+
+# --- found by fuzzing ----------------------------------------------------------------------------
+
+
+def changed(folder: Path, **pretrained: Any) -> CandidateError:
+    """What is said of a network whose pretrained_cfg is another."""
+    save_tiny(folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["pretrained_cfg"] |= pretrained
+    path.write_text(json.dumps(config))
+    return refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("license", {"a": 1}, "bad_config"),
+        ("interpolation", ["bicubic"], "bad_preprocessing"),
+        ("mean", [10**400, 0, 0], "bad_preprocessing"),
+        ("mean", [1e300, 0, 0], "bad_preprocessing"),
+        ("std", [True, True, True], "bad_preprocessing"),
+        ("std", [1e-30, 1, 1], "bad_preprocessing"),
+        ("input_size", [3, 10**9, 10**9], "bad_preprocessing"),
+    ],
+)
+def test_preprocessing_that_no_network_has(
+    tmp_path: Path, field: str, value: object, code: str
+) -> None:
+    assert changed(tmp_path, **{field: value}).code == code
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, f'{{"a": "{"b" * 10**6}"}}', "\ufeff{}"])
+def test_a_config_that_is_none(tmp_path: Path, text: str) -> None:
+    save_tiny(tmp_path)
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    assert refused(tmp_path).code == "bad_config"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"layers": [10**9] * 4}, "within 1,000,000 of 0, found one of 30 bits"),
+        ({"layers": [900_000] * 4}, "more than 20,000 layers"),
+        ({"channels": [300_000] * 4}, "values"),
+    ],
+)
+def test_a_network_far_larger_than_its_weights(
+    tmp_path: Path, arguments: dict[str, Any], said: str
+) -> None:
+    save_tiny(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["model_args"] |= arguments
+    path.write_text(json.dumps(config))
+    assert said in refused(tmp_path).message

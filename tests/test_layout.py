@@ -438,6 +438,7 @@ def test_records_rest_on_words_alone() -> None:
         "selector.candidates.writing",
         "selector.errors",
         "selector.norms",
+        "selector.reading",
         "selector.records",
         "selector.records.certified",
         "selector.records.comparison",

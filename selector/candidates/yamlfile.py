@@ -13,10 +13,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from selector.errors import UsageError, printable, shorten
+from selector.reading import read_bytes
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Location = tuple[int | str, ...]
-_MOST_VALUES = 1_000_000
+# A lock of 2,500 candidates; of other text that long the slowest takes some seconds to read.
+_MOST_BYTES = 1_000_000
+_MOST_VALUES = 200_000
+# libyaml is ten times as fast, and bounds the nesting; PyYAML may have been built without it.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_DIGITS = 100
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class YamlFile:
         node, line = self.root, 1
         for key in location:
             if isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+                if key >= len(node.value):  # what is missing has no line
+                    break
                 node = node.value[key]
                 line = node.start_mark.line + 1
                 continue
@@ -72,21 +80,23 @@ def read_yaml(path: Path, option: str) -> YamlFile:
     """
     where = printable(f"{option} {path}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, _MOST_BYTES).decode()
     except OSError as error:
         raise UsageError(
-            f"{option} must name a readable file, found {path}: {error.strerror}."
+            f"{option} must name a readable file, found {printable(str(path))}: {error.strerror}."
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"{where} must be UTF-8 text.") from None
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_LOADER)
         _refuse_repeated_keys(root, where)
         _refuse_bombs(root, where)
-        document = yaml.safe_load(text)
-    # A date or a number that is none is a ValueError.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is not YAML: {shorten(' '.join(str(error).split()))}.") from None
+        document = yaml.load(text, Loader=_LOADER)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of a date or a number that is none, nearly anything
+        said = shorten(" ".join(str(error).split()))
+        raise UsageError(f"{where} is not YAML: {said}.") from None
     return YamlFile(where, document, root)
 
 
@@ -152,11 +162,20 @@ def _refuse_repeated_keys(root: yaml.Node | None, where: str) -> None:
 
 
 def _refuse_bombs(root: yaml.Node | None, where: str) -> None:
-    """A few lines of aliases of aliases can stand for more values than any memory holds."""
+    """A few lines of aliases of aliases can stand for more values than any memory holds.
+
+    And Python reads whole numbers, in base 16 or 60, that it refuses to write.
+    """
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
         if id(node) not in sizes:
+            if node.tag.endswith(":int") and len(node.value) > _MOST_DIGITS:
+                raise UsageError(
+                    f"{where}, line {node.start_mark.line + 1}: a whole number must have at most"
+                    f" {_MOST_DIGITS} digits, found {len(node.value):,}.",
+                    hint="Write it as text, between quotes, if it is one.",
+                )
             sizes[id(node)] = _MOST_VALUES  # met again before it is known: it holds itself
             children = _children(node)
             sizes[id(node)] = min(_MOST_VALUES, 1 + sum(map(size, children)))
@@ -189,5 +208,8 @@ def _fields_beside(model: type[BaseModel], location: _Location) -> list[str]:
 
 
 def _short(value: object, width: int = 80) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of some thousand digits cannot be written
+        return "a number of too many digits"
     return text if len(text) <= width else text[: width - 1] + "…"

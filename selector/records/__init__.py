@@ -77,6 +77,7 @@ from selector.records.regression import (
     TargetColumn,
 )
 from selector.records.run import (
+    OBJECTIVE_NAMES,
     SCHEMA_VERSION,
     ConfiguredOption,
     DeviceRecord,
@@ -91,6 +92,7 @@ from selector.records.run import (
 
 __all__ = [
     "MASKED",
+    "OBJECTIVE_NAMES",
     "SCHEMA_VERSION",
     "SCREENED",
     "BaselineScores",

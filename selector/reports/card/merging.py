@@ -162,7 +162,9 @@ def _load(text: str, name: str) -> Any:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise UsageError(f"{name} must be YAML without aliases.", hint=_BY_HAND)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except UsageError:
+        raise
+    except Exception:  # noqa: BLE001 - of a date or a number that is none, nearly anything
         raise UsageError(f"{name} must be YAML that can be read.", hint=_BY_HAND) from None
 
 
