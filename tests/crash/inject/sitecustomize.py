@@ -1,18 +1,16 @@
 """Runs inside each process that the crash tests start, before anything else there.
 
 It writes what the process does to the file that CRASH_LOG names, a line per event, so that a test
-knows where a kill fell and which passes were really made, whatever the program says of itself. With
-CRASH_CLOCK the clock of this process jumps. Without these variables it does nothing.
+knows where a kill fell and which passes were really made, whatever the program says of itself.
+Without that variable it does nothing.
 """
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import importlib.machinery
 import json
 import os
-import random
 import sqlite3
 import sys
 import time
@@ -22,14 +20,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LOG, CLOCK = os.environ.get("CRASH_LOG"), os.environ.get("CRASH_CLOCK")
+LOG = os.environ.get("CRASH_LOG")
 _WRITES = ("INSERT", "REPLACE", "UPDATE", "DELETE")
-_JUMPS = (0.0, 1.0, -1.0, 3600.0, -86400.0, 3.2e8, -3.2e8)
 
 
 def note(event: str, **facts: object) -> None:
     """Append an event; the line outlives the process, however that ends."""
-    line = json.dumps({"event": event, "at": time.monotonic(), **facts}) + "\n"
+    when = {"at": time.monotonic(), "wall": time.time()}
+    line = json.dumps({"event": event, **when, **facts}) + "\n"
     os.write(_log, line.encode())
 
 
@@ -152,32 +150,6 @@ class Finder:
         return spec
 
 
-def jumping(seed: str) -> None:
-    """Let the clock of this process jump: by seconds, a day, ten years, back and forth."""
-    true_time, draw = time.time, random.Random(seed)
-    state = {"until": 0.0, "offset": 0.0}
-
-    def offset() -> float:
-        if time.monotonic() > state["until"]:
-            state["until"] = time.monotonic() + draw.uniform(0.02, 0.3)
-            state["offset"] = draw.choice(_JUMPS)
-            note("jump", seconds=state["offset"])
-        return state["offset"]
-
-    class Jumping(datetime.datetime):
-        @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Jumping:
-            return cls.fromtimestamp(time.time(), tz)
-
-        @classmethod
-        def utcnow(cls) -> Jumping:
-            return cls.fromtimestamp(time.time(), datetime.UTC).replace(tzinfo=None)
-
-    time.time = lambda: true_time() + offset()
-    time.time_ns = lambda: int(time.time() * 1e9)
-    datetime.datetime = Jumping  # type: ignore[misc]
-
-
 if LOG:
     _log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     note("begin", pid=os.getpid())
@@ -186,5 +158,3 @@ if LOG:
         *args, **({"factory": Noted} | kwargs)
     )
     sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]
-    if CLOCK:
-        jumping(CLOCK)
