@@ -202,12 +202,14 @@ def strike_at(place: Place, moment: Moment, delay: float, number: int) -> Hit:
 
 def left(place: Place, hit: Hit, number: int, reference: Reference) -> Iterator[str]:
     """What is wrong with what a run that was hit has left."""
-    ended = hit.ended
-    if ended.code != _EXIT[signal.Signals(number)]:
+    ended, done = hit.ended, hit.fell == "written"
+    # Once everything is written a signal just ends the process.
+    if ended.code not in (_EXIT[signal.Signals(number)], *([-number] if done else [])):
         yield f"exit code {ended.code} after {hit.fell}"
-    if number != signal.SIGKILL and "the same command continues" not in ended.stderr:
+    told = "the same command continues" in ended.stderr
+    if number != signal.SIGKILL and not told and not done:
         yield f"no word on how to go on: {ended.stderr[-200:]!r}"
-    if ended.stdout and hit.fell != "written":
+    if ended.stdout and not done:
         yield f"printed as if it had ended: {ended.stdout[:200]!r}"
     if hit.seconds > _AT_ONCE:
         yield f"ended {hit.seconds:.0f} s after the signal"
