@@ -19,7 +19,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _Location = tuple[int | str, ...]
 # A lock of 2,500 candidates; of other text that long the slowest takes some seconds to read.
 _MOST_BYTES = 1_000_000
-_MOST_VALUES = 200_000
+_MOST_VALUES = 100_000
 # All parsers of YAML take long where nesting is deep.
 _DEEPEST = 50
 _LONGEST = 1000  # characters of what is said of a mistake
@@ -170,8 +170,7 @@ def _refuse_depth(text: str, where: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            line = event.start_mark.line + 1
-            raise UsageError(f"{where}, line {line}: must have at most {_DEEPEST} levels.")
+            raise UsageError(f"{where} must have at most {_DEEPEST} levels, found more.")
 
 
 def _refuse_bombs(root: yaml.Node | None, where: str) -> None:
