@@ -353,7 +353,9 @@ def test_a_long_registry_is_not_read(tmp_path: Path) -> None:
 
 
 def test_nesting_without_end_is_refused_at_once(tmp_path: Path) -> None:
-    assert "is not YAML" in refused(registry(tmp_path, "candidates: " + "[" * 400_000))
+    assert "nesting depth" in refused(registry(tmp_path, "candidates: " + "[" * 400_000))
+    deep = "candidates: " + "[" * 60 + "]" * 60
+    assert "must have at most 50 levels" in refused(registry(tmp_path, deep))
 
 
 def test_a_missing_registry_with_a_hostile_name(tmp_path: Path) -> None:
