@@ -557,11 +557,11 @@ class Failing:
         (lambda: rank_small(candidates=["a/b"], task=(IMAGES, [0] * 3)), "4 and 3"),
         (
             lambda: rank_small(candidates=["a/b"], preset="x"),
-            "preset must be one of screen, quick, .*'x'",
+            "must be one of screen, quick, .*'x'",
         ),
         (
             lambda: rank_small(candidates=["a/b"], preset=None),
-            "preset must be one of screen, quick",
+            "must be one of screen, quick",
         ),
         (lambda: rank_small(candidates=["a/b"], steps="2"), "steps must be a whole .* '2'"),
         (lambda: rank_small(candidates=["a/b"], steps=1.5), r"steps must be a whole .* 1\.5"),
