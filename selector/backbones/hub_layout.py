@@ -97,8 +97,8 @@ def _check_strictness(
     config: dict[str, Any], pretrained: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
     """Refuse what makes timm load a part of a checkpoint and leave the rest at random values."""
-    # Of the first two timm takes the first. Up to 1.0.30 it wrote the classes of the pretraining into
-    # the second, so that they may differ there.
+    # Of the first two timm takes the first. Up to 1.0.30 it wrote the classes of the pretraining
+    # into the second, so that they may differ there.
     named = config if "num_classes" in config else pretrained
     built, saved = arguments.get("num_classes"), named.get("num_classes")
     if (built is not None and str(built) != str(saved)) or named.get("num_classes", 0) is None:
