@@ -157,9 +157,7 @@ def rank(
             seed=whole("seed", seed, least=0),
             fresh=fresh,
             goal=Goal(whole_or_none("top", top), number("confidence", confidence), seconds(budget)),
-            objective=choose_objective(
-                None if objective is None else text("objective", objective), preset
-            ),
+            objective=choose_objective(objective and text("objective", objective), preset),
             began=time.monotonic(),
             leaders=None
             if certify is None

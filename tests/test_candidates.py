@@ -344,7 +344,7 @@ def test_values_that_the_reader_stumbles_over(tmp_path: Path, value: str) -> Non
 
 def test_an_integer_that_cannot_be_written(tmp_path: Path) -> None:
     text = f"candidates:\n  - model: hf-hub:a/b\n    license: 0x{'f' * 5000}\n"
-    assert "found a number of too many digits" in refused(registry(tmp_path, text))
+    assert "must have at most 100 digits, found 5,002" in refused(registry(tmp_path, text))
 
 
 def test_a_long_registry_is_not_read(tmp_path: Path) -> None:
@@ -353,7 +353,9 @@ def test_a_long_registry_is_not_read(tmp_path: Path) -> None:
 
 
 def test_nesting_without_end_is_refused_at_once(tmp_path: Path) -> None:
-    assert "is not YAML" in refused(registry(tmp_path, "candidates: " + "[" * 400_000))
+    assert "nesting depth" in refused(registry(tmp_path, "candidates: " + "[" * 400_000))
+    deep = "candidates: " + "[" * 60 + "]" * 60
+    assert "must have at most 50 levels" in refused(registry(tmp_path, deep))
 
 
 def test_a_missing_registry_with_a_hostile_name(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_file_of_any_name_may_have_the_form_of_a_pyproject(project: Path) -> N
         ("[rank]\nseed = 'x'\n", "[rank] seed: Input should be a valid integer"),
         ("[rank]\nseed = 1.5\n", "[rank] seed: "),
         ("[rank]\nseed = -1\n", "[rank] seed: "),
-        ("[rank]\npreset = 'quik'\n", "[rank] preset: 'quik' is not one of 'quick', "),
+        ("[rank]\npreset = 'quik'\n", "[rank] preset: 'quik' is not one of 'screen', "),
         ("[discover]\nsince = 2026-01-01\n", "[discover] since must be a text or a number"),
         ("[explain]\nmodel = 'a'\n", "[explain] model: unknown option; there is none."),
         ("[rank\n", "selector.toml is not TOML: "),

@@ -371,6 +371,8 @@ def test_imports_form_no_circle() -> None:
             "selector.objectives",
             {
                 "selector.advice",
+                "selector.api",
+                "selector.cli",
                 "selector.comparing",
                 "selector.ranking",
                 "selector.session",

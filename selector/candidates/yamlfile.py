@@ -19,10 +19,13 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _Location = tuple[int | str, ...]
 # A lock of 2,500 candidates; of other text that long the slowest takes some seconds to read.
 _MOST_BYTES = 1_000_000
-_MOST_VALUES = 200_000
+_MOST_VALUES = 100_000
+# All parsers of YAML take long where nesting is deep.
+_DEEPEST = 50
+_LONGEST = 1000  # characters of what is said of a mistake
 # libyaml is ten times as fast, and bounds the nesting; PyYAML may have been built without it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_DIGITS = 100
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,11 @@ def read_yaml(path: Path, option: str) -> YamlFile:
     except UnicodeDecodeError:
         raise UsageError(f"{where} must be UTF-8 text.") from None
     try:
-        root = yaml.compose(text, Loader=_LOADER)
+        _refuse_depth(text, where)
+        root = yaml.compose(text, Loader=LOADER)
         _refuse_repeated_keys(root, where)
         _refuse_bombs(root, where)
-        document = yaml.load(text, Loader=_LOADER)
+        document = yaml.load(text, Loader=LOADER)
     except UsageError:
         raise
     except Exception as error:  # noqa: BLE001 - of a date or a number that is none, nearly anything
@@ -111,12 +115,12 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         known = _fields_beside(model, location)
         close = get_close_matches(str(location[-1]), known, n=1)
         fix = f"did you mean {close[0]}" if close else f"known are {', '.join(known)}"
-        return f"{printable(field)}: unknown field; {fix}"
+        return f"{shorten(field)}: unknown field; {fix}"
     if first["type"] == "missing":
-        return f"{field}: is required, found nothing"
+        return f"{shorten(field)}: is required, found nothing"
     message = first["msg"].removeprefix("Value error, ")
     said = message if "found" in message else f"{message}, found {found}"
-    return printable(f"{field}: {said}" if field else said)
+    return shorten(f"{field}: {said}" if field else said, _LONGEST)
 
 
 def _first(error: ValidationError) -> ErrorDetails:
@@ -159,6 +163,15 @@ def _refuse_repeated_keys(root: yaml.Node | None, where: str) -> None:
                     )
                 seen[name] = line
                 waiting.append(value)
+
+
+def _refuse_depth(text: str, where: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise UsageError(f"{where} must have at most {_DEEPEST} levels, found more.")
 
 
 def _refuse_bombs(root: yaml.Node | None, where: str) -> None:

@@ -132,6 +132,9 @@ def counting_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
     """A progress bar for the client that shows nothing and tells the bytes to ``on_bytes``."""
 
     class Counting(tqdm):
+        # Else tqdm starts a thread for each class that it is given, and none of them ends.
+        monitor_interval = 0
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]
 

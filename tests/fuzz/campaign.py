@@ -56,6 +56,7 @@ def main() -> None:
             *(sys.argv[0], str(corpus), f"-seed={options.seed}", "-max_len=400000", "-reload=0"),
             # The guard limits time and memory, and ends the process.
             *("-atheris_runs=1000000000", "-timeout=100000", "-rss_limit_mb=0"),
+            "-report_slow_units=100000",
         ],
         campaign.one,
         custom_mutator=campaign.mutated,

@@ -1,8 +1,8 @@
 """Valid input becomes wrong: at the level of its structure, and below it.
 
-Every mutator takes bytes and a source of randomness, and gives bytes. Documents are changed as trees
-(keys dropped, given twice, renamed, values of other types, deep nesting) and written again; what
-is not a document, or is none any more, is changed as text or as bytes.
+Every mutator takes bytes and a source of randomness, and gives bytes. Documents are changed as
+trees (keys dropped, given twice, renamed, values of other types, deep nesting) and written again;
+what is not a document, or is none any more, is changed as text or as bytes.
 """
 
 from __future__ import annotations

@@ -430,8 +430,8 @@ def _unwritable() -> Iterator[bytes]:
     yield b"qoif" + b"\0\0\0\4\0\0\0\4\3\0" + b"\xc0" * 4 + bytes(7) + b"\1"
     yield b"\x59\xa6\x6a\x95" + b"\0\0\0\4" * 2 + b"\0\0\0\x18" + bytes(16) + bytes(48)
     yield (
-        b'/* XPM */\nstatic char *a[] = {\n"2 2 2 1",\n"a c #ff0000",\n"b c #00ff00",\n"ab",\n"ba"};'
-        b"\n"
+        b'/* XPM */\nstatic char *a[] = {\n"2 2 2 1",\n"a c #ff0000",\n"b c #00ff00",\n"ab",\n'
+        b'"ba"};\n'
     )
     yield (
         b"SIMPLE  =                    T"

@@ -39,6 +39,7 @@ from selector.policy import Policy, combine, parse_age, read_policy
 from selector.preflight import check_backbone
 from selector.protocol import Sizes
 from selector.records import Ranking, RegressionRanking
+from selector.regression.ranking import OBJECTIVES as ERROR_OBJECTIVES
 from selector.regression.task import load_regression
 from selector.reports import (
     again,
@@ -184,6 +185,8 @@ def _document(path: Path) -> None:
     except ValidationError:
         document.read_ranking(path)
         raise AssertionError("a document of another kind was read as a ranking") from None
+    if read.objective not in ERROR_OBJECTIVES:  # no command reads such a document
+        return
     regression_report.print_table(read, Console(file=io.StringIO(), width=100))
     for text in (document.to_json, delimited.to_csv, frame.to_frame, markdown.to_markdown):
         text(read)  # type: ignore[operator]
