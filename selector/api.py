@@ -27,6 +27,7 @@ from selector.arguments import (
     whole_or_none,
 )
 from selector.candidates import Candidate, Chosen, Pinned, check_distinct, from_models
+from selector.engines import choose_engine
 from selector.errors import UsageError
 from selector.modules import Module, module_candidate
 from selector.norms import Norm, check_threats
@@ -75,6 +76,7 @@ def rank(
     sigma: float | None = None,
     device: str = "auto",
     seed: int = 0,
+    engine: str = "local",
     store: str | Path | None = None,
     fresh: bool = False,
     allow_pickle: bool = False,
@@ -167,6 +169,7 @@ def rank(
                 side,
             ),
             store=None if store is None else Path(store),
+            engine=choose_engine(text("engine", engine)),
             command=_call(arguments | {"task": given}),
         )
         return session.run(request, _console(shown=progress), on_outcome)

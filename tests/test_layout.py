@@ -60,6 +60,7 @@ OWNERS = {
     "sqlite3": {"selector.store"},
     "typer": {"selector.cli", "selector.shell"},
     "pandas": {"selector.reports.frame"},
+    "ray": {"selector.cluster"},
     "rich": {
         "selector.api",
         "selector.cli",

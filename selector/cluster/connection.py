@@ -1,0 +1,124 @@
+"""A connection to Ray: to a cluster that is there, or to one of this run's own on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from selector.errors import UsageError, first_line, printable
+
+# Of this process, for those that measure; never a credential, nodes have their own.
+_FORWARDED = ("HF_HUB_OFFLINE", "HF_ENDPOINT")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster is meant.
+
+    Attributes:
+        address: HOST:PORT of one whose node this machine is, or ray://HOST:PORT; None: the one
+            that RAY_ADDRESS or `ray start` on this machine has made, else one of our own;
+            ``local``: one of our own.
+        options: of :func:`ray.init` for one of our own, as ``num_cpus``.
+    """
+
+    address: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Be connected; a connection that there is already is used, and stays.
+
+        Raises:
+            UsageError: there is no such cluster, or it runs another Ray.
+        """
+        if ray.is_initialized():
+            yield
+            return
+        with _signals_kept():
+            self._connect()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+    def _connect(self) -> None:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        if self.address == "local":
+            self._start(quiet)
+            return
+        try:
+            ray.init(address=self.address or "auto", **quiet)
+        except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
+            if self.address is None and isinstance(error, ConnectionError):
+                self._start(quiet)
+                return
+            raise UsageError(
+                f"--engine must be the address of a cluster that runs Ray {ray.__version__}, found"
+                f" {printable(self.address or os.environ.get('RAY_ADDRESS', 'ray'))}:"
+                f" {first_line(error)}.",
+                hint="HOST:PORT is said by `ray start` and works on machines of the cluster; from"
+                ' elsewhere ray://HOST:10001, which needs pip install "ray[client]".',
+            ) from None
+
+    def _start(self, quiet: Mapping[str, Any]) -> None:
+        # Nothing of the run is told to the makers of Ray.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(address="local", include_dashboard=False, **quiet, **self.options)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a cluster has now.
+
+    Attributes:
+        cpus: of all nodes.
+        gpus: of all nodes.
+        most_cpus: of one node.
+        most_memory: of one node, in bytes.
+        cpus_per_gpu: of the node that has the fewest; None: there is no GPU.
+    """
+
+    cpus: float
+    gpus: float
+    most_cpus: float
+    most_memory: int
+    cpus_per_gpu: float | None
+
+
+def size() -> Size:
+    """What the cluster has that this process is connected to."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    with_gpus = [node for node in nodes if node.get("GPU")]
+    return Size(
+        cpus=sum(node.get("CPU", 0.0) for node in nodes),
+        gpus=sum(node["GPU"] for node in with_gpus),
+        most_cpus=max((node.get("CPU", 0.0) for node in nodes), default=0.0),
+        most_memory=int(max((node.get("memory", 0.0) for node in nodes), default=0.0)),
+        cpus_per_gpu=min((n.get("CPU", 0.0) / n["GPU"] for n in with_gpus), default=None),
+    )
+
+
+def forwarded() -> dict[str, str]:
+    """What of this process's environment its workers need as well."""
+    return {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself where it can, which is in the main thread."""
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if in_main else None
+    try:
+        yield
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
