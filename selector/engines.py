@@ -29,6 +29,6 @@ def choose_engine(name: str) -> Engine:
             f"--engine {name} needs Ray, which is not installed here.",
             hint='pip install "selector[ray]" brings it.',
         )
-    from selector.cluster import RayEngine
+    from selector.cluster.engine import RayEngine
 
     return RayEngine(None if name == "ray" else name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import ray
 
 from selector.errors import UsageError, first_line, printable
 
+_log = logging.getLogger(__name__)
 # Of this process, for those that measure; never a credential, nodes have their own.
 _FORWARDED = ("HF_HUB_OFFLINE", "HF_ENDPOINT")
 
@@ -40,15 +42,16 @@ class Cluster:
         Raises:
             UsageError: there is no such cluster, or it runs another Ray.
         """
-        if ray.is_initialized():
-            yield
-            return
-        with _signals_kept():
-            self._connect()
-        try:
-            yield
-        finally:
-            ray.shutdown()
+        with _stdout_kept():
+            if ray.is_initialized():
+                yield
+                return
+            with _signals_kept():
+                self._connect()
+            try:
+                yield
+            finally:
+                ray.shutdown()
 
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -110,6 +113,35 @@ def size() -> Size:
 def forwarded() -> dict[str, str]:
     """What of this process's environment its workers need as well."""
     return {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+
+
+class _Stdout:
+    """Stdout for all threads but those of Ray, which prints there what went wrong on nodes."""
+
+    def __init__(self, usual: Any) -> None:
+        self._usual = usual
+
+    def write(self, text: str) -> int:
+        """As usual; what Ray has to say goes to the log."""
+        if threading.current_thread().name.startswith("ray_"):
+            if text.strip():
+                _log.info("Ray: %s", text.strip())
+            return len(text)
+        return int(self._usual.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._usual, name)
+
+
+@contextmanager
+def _stdout_kept() -> Iterator[None]:
+    usual = sys.stdout
+    ours = sys.stdout = _Stdout(usual)
+    try:
+        yield
+    finally:
+        if sys.stdout is ours:
+            sys.stdout = usual
 
 
 @contextmanager
