@@ -43,6 +43,11 @@ class Engine(Protocol):
         """Whether candidates are measured in this process, on one device."""
         ...
 
+    @property
+    def farewell(self) -> float:
+        """Seconds that it takes to end, at most, once nobody waits for what it measures."""
+        ...
+
     def choose_device(self, name: str) -> torch.device:
         """The device that ``--device`` names, where candidates are measured.
 
@@ -71,6 +76,8 @@ class Local:
     """This process, on one device."""
 
     in_process = True
+    # It ends with the process: what runs natively cannot be interrupted.
+    farewell = 0.0
 
     def choose_device(self, name: str) -> torch.device:
         """A device of this machine; a CPU keeps the memory that it frees from now on."""

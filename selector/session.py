@@ -73,7 +73,7 @@ def run(
             means.measure(candidates, how, emit)
 
     display = Display(console, len(candidates), planned_passes(setting).forward)
-    with display, closing(in_background(work)) as events:
+    with display, closing(in_background(work, means.engine.farewell)) as events:
         outcomes = display.follow(telling(on_outcome, events))
     ranking = _ranking(outcomes, setting, request, races[0] if races else None)
     if request.leaders is None:
@@ -99,7 +99,7 @@ def certify(
         means.measure(candidates, certifying(setting, smoothing, fresh=means.kept.fresh), emit)
 
     display = Display(console, len(candidates), passes, verb="certified")
-    with display, closing(in_background(work)) as events:
+    with display, closing(in_background(work, means.engine.farewell)) as events:
         outcomes = display.follow(events)
     return [one for one in outcomes if isinstance(one, CertifiedCandidate | Skipped)]
 

@@ -124,6 +124,9 @@ class Heard:
         assert job not in self.values
         self.values[job] = value, dict(totals)
 
+    def still(self) -> None:
+        pass
+
     def again(self, job: int, reason: str) -> None:
         self.deaths.append(job)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -17,6 +18,8 @@ import ray
 from selector.errors import UsageError, first_line, printable
 
 _log = logging.getLogger(__name__)
+# Bytes that no system's `struct sigaction` is larger than.
+_LARGEST_ACTION = 1024
 # Of this process, for those that measure; never a credential, nodes have their own.
 _FORWARDED = ("HF_HUB_OFFLINE", "HF_ENDPOINT")
 
@@ -146,11 +149,15 @@ def _stdout_kept() -> Iterator[None]:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself where it can, which is in the main thread."""
+    """Ray takes SIGTERM for itself: by Python where it can, and below Python to print its stack."""
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM) if in_main else None
+    action = ctypes.create_string_buffer(_LARGEST_ACTION)
+    library = ctypes.CDLL(None)
+    library.sigaction(int(signal.SIGTERM), None, action)
     try:
         yield
     finally:
         if in_main:
             signal.signal(signal.SIGTERM, before)
+        library.sigaction(int(signal.SIGTERM), action, None)

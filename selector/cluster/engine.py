@@ -34,6 +34,7 @@ class RayEngine:
     """
 
     in_process = False
+    farewell = 10.0
 
     def __init__(self, cluster: Cluster | str | None = None) -> None:
         self._cluster = cluster if isinstance(cluster, Cluster) else Cluster(cluster)
@@ -144,6 +145,10 @@ class Desk:
         if totals.get("recalled"):
             self._emit(_EVENTS["recalled"](totals["recalled"]))
         self._finish(job, finished)
+
+    def still(self) -> None:
+        """Nothing new: whoever has stopped listening is noticed all the same."""
+        self._tell_who()
 
     def again(self, job: int, reason: str) -> None:
         """A worker died."""

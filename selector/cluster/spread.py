@@ -20,7 +20,7 @@ from ray.exceptions import (
 )
 
 from selector.cluster.connection import size
-from selector.cluster.office import Line, Question, Report, Sealed, open_office, opened, seal
+from selector.cluster.office import Line, Question, Report, open_office, opened, seal
 from selector.errors import SelectorError, UsageError, first_line
 
 # A job is begun again so often after a worker has died of it. Counted here and not by Ray, which
@@ -32,6 +32,8 @@ RETRIES = 3
 _AHEAD = 1.0
 # Seconds that the office has to end by itself; Ray tells people of one that is killed before.
 _FAREWELL = 5.0
+# Seconds until the listener is called again.
+_EVERY = 1.0
 # Seconds after which the cluster may have become another.
 _LOOK_AGAIN = 5.0
 _GONE = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError, ObjectLostError)
@@ -80,6 +82,10 @@ class Listener(Protocol):
         """A worker has counted so much since it began the job, or began it again."""
         ...
 
+    def still(self) -> None:
+        """Called every second, whatever happens; what it raises ends everything."""
+        ...
+
     def done(self, job: int, value: Any, totals: Mapping[str, int]) -> None:
         """The work returned this."""
         ...
@@ -122,9 +128,10 @@ class _Spread:
         self._waiting = deque(range(len(jobs)))
         self._deaths = [0] * len(jobs)
         self._running: dict[Any, int] = {}
-        self._capacity, self._looked = 0.0, float("-inf")
+        self._capacity, self._looked, self._told = 0.0, float("-inf"), float("-inf")
         self._perform, self._office = ray.remote(_perform), open_office()
-        self._work, self._environment = seal(work), dict(environment)
+        # In a list: the workers fetch it themselves, once each, and not with every job.
+        self._work, self._environment = [ray.put(work)], dict(environment)
 
     def run(self) -> None:
         """Until nothing is left."""
@@ -139,12 +146,18 @@ class _Spread:
                         letters = self._office.collect.remote()
                     else:
                         self._finish(ready)
+                self._look_up()
         finally:
             for task in self._running:
                 ray.cancel(task, force=True)
             self._office.close.remote()
             ray.wait([letters], timeout=_FAREWELL)
             ray.kill(self._office)
+
+    def _look_up(self) -> None:
+        if time.monotonic() - self._told > _EVERY:
+            self._told = time.monotonic()
+            self._listener.still()
 
     def _fill(self) -> None:
         while self._waiting and len(self._running) < self._window():
@@ -211,8 +224,8 @@ class _Spread:
 
 
 def _ready(references: list[Any]) -> list[Any]:
-    """Those that are there, at least one."""
-    ray.wait(references, num_returns=1)
+    """Those that are there; after a while without any, none."""
+    ray.wait(references, num_returns=1, timeout=_EVERY)
     found, _ = ray.wait(references, num_returns=len(references), timeout=0)
     return list(found)
 
@@ -221,14 +234,14 @@ _opened_before: dict[Any, Work] = {}
 
 
 def _perform(
-    job: int, what: Any, work: Sealed, office: Any, environment: Mapping[str, str]
+    job: int, what: Any, work: list[Any], office: Any, environment: Mapping[str, str]
 ) -> tuple[Any, Mapping[str, int]]:
     """On a worker: do one job; returns what came of it and what was counted."""
     os.environ.update(environment)
-    reference = work[0]
+    (reference,) = work
     if reference not in _opened_before:
         _opened_before.clear()
-        _opened_before[reference] = opened(work)
+        _opened_before[reference] = ray.get(reference)
     line = Line(office, job)
     line.count()
     value = _opened_before[reference](what, line)

@@ -61,7 +61,7 @@ def run(
         means.measure(candidates, how, emit)
 
     display = Display(console, len(candidates), planned_passes(setting))
-    with display, closing(in_background(work)) as events:
+    with display, closing(in_background(work, means.engine.farewell)) as events:
         outcomes = display.follow(telling(on_outcome, events))
     return _ranking(outcomes, task, setting, request)
 
