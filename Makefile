@@ -1,17 +1,21 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
 # `make check-browser` looks at a report in a real browser, Chromium, which has to be on PATH.
+# `make fuzz` feeds 10,000 wrong inputs of each kind; failures and a table as JSON are in bench/fuzz.
+# `make soak` ranks a thousand times in one process; `make check-oldest` runs the tests with the oldest
+# versions that pyproject.toml allows, which live in .venv-oldest.
 # `make bench` compares with other libraries, which live in .venv-bench; its results are in bench/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+OLDEST := .venv-oldest
 
 # Further tasks of `make bench-ranking`: CIFAR-10 (a folder of parquet files, or hf:owner/name), and
 # any that `selector rank --task` takes.
 DATA ?=
 TASKS ?=
 
-.PHONY: rank test check check-browser docs bench bench-ranking install clean
+.PHONY: rank test check check-browser check-oldest fuzz soak docs bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -30,6 +34,17 @@ docs: $(VENV)/.installed
 
 check-browser: $(VENV)/.installed-browser
 	PYTHONPATH=tests $(BIN)/python tests/browser/check_report.py
+
+fuzz: $(VENV)/.installed-fuzz
+	mkdir -p bench
+	PYTHONPATH=tests $(BIN)/python -m fuzz -o bench/fuzz.json
+
+check-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pip check
+	$(OLDEST)/bin/python -m pytest -q -n 2
+
+soak: $(VENV)/.installed-dev
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m soak.run -o docs/soak.json
 
 bench: $(BENCH)/.installed
 	mkdir -p bench
@@ -63,6 +78,10 @@ $(VENV)/.installed-browser: pyproject.toml $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[browser]"
 	touch $@
 
+$(VENV)/.installed-fuzz: pyproject.toml $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,fuzz]"
+	touch $@
+
 $(BENCH)/.installed: pyproject.toml benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
@@ -70,5 +89,12 @@ $(BENCH)/.installed: pyproject.toml benchmarks/requirements.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks
 	touch $@
 
+$(OLDEST)/.installed: pyproject.toml tests/oldest.py
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python tests/oldest.py > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" \
+		--constraint $(OLDEST)/oldest.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(BENCH) bench
+	rm -rf $(VENV) $(BENCH) $(OLDEST) bench

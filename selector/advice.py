@@ -92,6 +92,12 @@ def _by_another(a: _Advice) -> str:
     said = f"By {a.by.what}: {a.best.name}.{_equals(a)}"
     if tier(a.best):
         return said + " What it withstands was not measured soundly: the attack was blind."
+    if a.best.screened:
+        return said + (
+            f" It holds for an estimated {_percent(_robust(a.best))} % of"
+            f" {a.best.head.attacked_accuracy.n} test images at {a.threat}. This is a screening, in"
+            " which no head was attacked: measure the first few with --preset standard."
+        )
     said += (
         f" {_percent(_attacked(a.best))} % of {a.best.head.attacked_accuracy.n} test images"
         f" withstood every attack at {a.threat}"

@@ -31,6 +31,7 @@ from selector.engines import choose_engine
 from selector.errors import UsageError
 from selector.modules import Module, module_candidate
 from selector.norms import Norm, check_threats
+from selector.objectives import choose_objective
 from selector.protocol import Overrides, Preset
 from selector.racing import Goal
 from selector.radii import choose_leaders
@@ -62,7 +63,7 @@ def rank(
     threat: Threat | list[Threat],
     image_size: int | None = None,
     preset: Preset = "standard",
-    objective: str = "attacked",
+    objective: str | None = None,
     head: str = "recommended",
     attack: str = "annealed",
     restarts: int | None = None,
@@ -158,7 +159,7 @@ def rank(
             seed=whole("seed", seed, least=0),
             fresh=fresh,
             goal=Goal(whole_or_none("top", top), number("confidence", confidence), seconds(budget)),
-            objective=text("objective", objective),
+            objective=choose_objective(objective and text("objective", objective), preset),
             began=time.monotonic(),
             leaders=None
             if certify is None

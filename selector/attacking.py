@@ -22,6 +22,8 @@ def attack_validation(
 ) -> list[tuple[Images, Pool, slice]]:
     """Attack validation images on A∘g, in fp32; then the run knows whether bf16 will do later on.
 
+    A screening attacks them on g.
+
     Args:
         run: of the candidate.
         features: of the validation images (n,d).
@@ -32,12 +34,13 @@ def attack_validation(
     Returns:
         AT_ONCE images at a time, what was attained on them, and which of the n they are.
     """
-    split = run.setting.task.validation
+    split, screens = run.setting.task.validation, run.setting.protocol.screens
     found, on_g, norms = [], [], []
     parts = zip(run.images(split).chunks(AT_ONCE), ranges(len(split), AT_ONCE), strict=True)
     for number, (images, rows) in enumerate(parts):
         clean = features[rows].to(run.setting.device, torch.float32)
-        attained = run.search(images, displacement_aim(clean, projection), run.budget)
+        aim = displacement_aim(clean, None if screens else projection)
+        attained = run.search(images, aim, run.budget)
         before = known[number].attained if known else ()
         pool = Pool(clean, (*before, attained.features))
         on_g.append(pool.displacement())
@@ -52,6 +55,8 @@ def attack_test(
 ) -> tuple[Pool, Signs]:
     """Attack some test images on g, on A∘g and with more aims; and how the attack on g went.
 
+    A screening attacks them on g alone.
+
     Args:
         run: of the candidate.
         images: which.
@@ -62,11 +67,13 @@ def attack_test(
     """
     threat, clean = run.setting.threat, known.clean
     on_g = run.search(images, displacement_aim(clean), run.budget)
-    on_task = run.search(images, displacement_aim(clean, projection), run.budget)
     seed = run.setting.protocol.seed
     controls = run.recalled(gradient_free, Controls, images, clean, threat, seed)
-    on_heads = [run.search(images, aim, run.half_budget) for aim in aims]
-    attained = (found.features for found in (on_g, on_task, *on_heads))
+    found = [on_g]
+    if not run.setting.protocol.screens:
+        found.append(run.search(images, displacement_aim(clean, projection), run.budget))
+        found += [run.search(images, aim, run.half_budget) for aim in aims]
+    attained = (one.features for one in found)
     pool = Pool(clean, (*known.attained, *attained, controls.noise, controls.searched))
     return pool, signs(on_g, clean, controls)
 
@@ -76,6 +83,8 @@ def attack_pairs(
 ) -> Pool:
     """The pool with what attacks attain on those of a head's class pairs that are in doubt.
 
+    A screening leaves it as it is.
+
     Args:
         run: of the candidate.
         images: n of them.
@@ -84,6 +93,8 @@ def attack_pairs(
         labels: (n,) int64.
         projection: A (r,d).
     """
+    if run.setting.protocol.screens:
+        return pool
     lost = ~pool.scores(head).always_correct(labels)
     doubts = in_doubt(pool.clean, head, labels, pool.displacement(projection), lost)
     threat, budget = run.setting.threat, run.pair_budget

@@ -33,7 +33,10 @@ def pairwise_distances(weight: Tensor, *, smoothing: float = 0.0) -> Tensor:
     gram = weight @ weight.T
     norms = gram.diagonal()
     squares = (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
-    distances = (squares + smoothing**2).sqrt()
+    smooth = squares + smoothing**2
+    # The root of 0 has no slope, and what torch makes of that differs between its versions.
+    zero = smooth == 0
+    distances = smooth.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
     return distances * (1 - torch.eye(len(weight), dtype=weight.dtype, device=weight.device))
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from selector.errors import UsageError, first_line, printable, shorten
+from selector.reading import is_file, read_bytes
 
 OWN_FILE, PROJECT_FILE = "selector.toml", "pyproject.toml"
 Value = bool | str | list[str]
+_MOST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def find(start: Path) -> Path | None:
     """
     for folder in (start, *start.parents):
         own, project = folder / OWN_FILE, folder / PROJECT_FILE
-        if own.is_file():
+        if is_file(own):
             return own
-        if project.is_file() and _own_tables(project) is not None:
+        if is_file(project) and _own_tables(project) is not None:
             return project
     return None
 
@@ -126,15 +128,18 @@ def _own_tables(project: Path) -> dict[str, Any] | None:
 def _parse(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {first_line(error)}.") from None
+    # Beside its own errors, of a date or a number that is none and of deep nesting.
+    except (ValueError, RecursionError) as error:
+        said = first_line(error)
+        raise UsageError(f"{printable(str(path))} is not TOML: {said}.") from None
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, _MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {first_line(error)}.") from None
+        said = first_line(error)
+        raise UsageError(f"{printable(str(path))} cannot be read: {said}.") from None
 
 
 def _options(

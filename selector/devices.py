@@ -54,10 +54,22 @@ def keep_freed_memory() -> bool:
 
 
 def describe_device(device: torch.device) -> DeviceRecord:
-    """Kind and name of a device, for the record of a run."""
+    """Kind and name of a device, for the record of a run.
+
+    The name has what sums are rounded by: of a CPU its kind, its vector units and the threads.
+    """
     if device.type == "cuda":
         return DeviceRecord(type="cuda", name=torch.cuda.get_device_name(device))
+    if device.type == "cpu":
+        return DeviceRecord(type="cpu", name=_cpu())
     return DeviceRecord(type=device.type, name=platform.processor() or platform.machine())
+
+
+def _cpu() -> str:
+    machine = platform.processor() or platform.machine()
+    threads = torch.get_num_threads()
+    units = torch.backends.cpu.get_cpu_capability()
+    return f"{machine} {units}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 @contextmanager

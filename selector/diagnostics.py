@@ -10,7 +10,8 @@ from torch import Tensor
 
 from selector.batches import AT_ONCE
 from selector.controls import Controls
-from selector.records import MASKED, Diagnostics, Flag, HeadReport
+from selector.protocol import Protocol
+from selector.records import MASKED, SCREENED, Diagnostics, Flag, HeadReport
 from selector.rows import Moments, Rows, moments, ranges
 from selector.search import Search
 from selector.sensitivity import displacement
@@ -101,6 +102,17 @@ def flags(diagnostics: Diagnostics, probe: HeadReport, labels: Tensor) -> tuple[
         )
         found = (*found, Flag(code="at_chance", message=message))
     return found
+
+
+def protocol_flags(protocol: Protocol) -> tuple[Flag, ...]:
+    """Reasons that lie in what was asked for."""
+    if not protocol.screens:
+        return ()
+    message = (
+        "attacks aimed at the representation alone: what heads withstood, and displacement on A∘g,"
+        " are over the points that these found, and flatter"
+    )
+    return (Flag(code=SCREENED, message=message),)
 
 
 def attack_flags(

@@ -13,6 +13,7 @@ from selector.baselines import baselines
 from selector.batches import AT_ONCE, Images
 from selector.choosing import Heads
 from selector.devices import full_precision
+from selector.diagnostics import protocol_flags
 from selector.fitting import Fitted, Probed, find_probe, fit
 from selector.outcomes import HeadOutcomes, Outcomes, joined, outcomes
 from selector.records import Evaluation
@@ -100,7 +101,14 @@ def measure(each: Sequence[tuple[Run, Heads]], probed: Probed) -> list[Measured]
     with watch.stage("heads"):
         others = baselines(probed.train, test, len(task.classes))
     return [
-        Measured(test, joined(parts), heads, heads.picked(run.setting.protocol.head), others)
+        Measured(
+            test,
+            joined(parts),
+            heads,
+            heads.picked(run.setting.protocol.head),
+            others,
+            protocol_flags(run.setting.protocol),
+        )
         for (run, heads), parts in zip(each, zip(*found, strict=True), strict=True)
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from selector import bounds
 from selector.attacking import attack_pairs, attack_validation
 from selector.batches import AT_ONCE, Images
 from selector.choosing import (
@@ -75,7 +76,8 @@ def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
     """The heads of a candidate, from training and validation images.
 
     Of the frontier's heads the one is recommended that keeps most validation images when its class
-    pairs are attacked; of equal ones, the one that survives more of the attacks.
+    pairs are attacked; of equal ones, the one that survives more of the attacks. In a screening the
+    criterion takes the place of attacks on class pairs.
 
     Args:
         run: of the candidate, under the threat.
@@ -83,6 +85,7 @@ def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
         known: ``attained`` under a threat that this one contains; it counts here as well.
     """
     train, validation, projection = probed.train, probed.validation, probed.projection
+    screens = run.setting.protocol.screens
     with run.watch.stage("attack"):
         attacked = [
             _Attacked(images, pool, validation.labels[rows])
@@ -102,7 +105,9 @@ def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
         frontier = (probed.probe, *(one.before(projection) for one in path))
     with run.watch.stage("attack"):
         parts = [_tried(run, part, frontier, projection) for part in attacked]
-        tried = [_kept(one, parts) for one in frontier]
+        tried = [
+            _certain(one, parts, projection) if screens else _kept(one, parts) for one in frontier
+        ]
     heads = Heads(
         frontier=frontier,
         validated=tuple(kept for kept, _ in tried),
@@ -130,6 +135,19 @@ def _kept(chosen: ChosenHead, parts: Sequence[_Attacked]) -> tuple[float, float]
         kept += scores.always_correct(part.labels).sum().item()
         survived += scores.tolerances(part.labels).sum().item()
     return kept / images, survived / images
+
+
+def _certain(
+    chosen: ChosenHead, parts: Sequence[_Attacked], projection: Tensor
+) -> tuple[float, float]:
+    """The same by the criterion on A∘g: share whose decision holds, mean of what it survives."""
+    head, holds, survived = chosen.head, [], []
+    for part in parts:
+        displacement = part.pool.displacement(projection)
+        given = (head(part.pool.clean), head.weight, part.labels, displacement)
+        holds.append(bounds.criterion_holds(*given).double())
+        survived.append(bounds.tolerances(*given))
+    return torch.cat(holds).mean().item(), torch.cat(survived).mean().item()
 
 
 def _projected(data: Labelled, projection: Tensor, reach: Tensor) -> Labelled:

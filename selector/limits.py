@@ -18,6 +18,7 @@ from selector.records import (
 )
 
 BLIND = "its gradients are masked: the attack was blind, so that its numbers flatter"
+_SCREENED = "it was screened: no attack aimed at its head or at A∘g, so that this number flatters"
 _VACUOUS = "its bound is vacuous: on validation images it says no more than class frequencies do"
 
 
@@ -39,7 +40,9 @@ class _Number:
 
 
 def _blind(e: RankedEvaluation) -> str:
-    return BLIND if e.masked else ""
+    if e.masked:
+        return BLIND
+    return _SCREENED if e.screened else ""
 
 
 _NUMBERS = (

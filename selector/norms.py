@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Literal, get_args
 
-from selector.errors import UsageError
+from selector.errors import UsageError, shorten
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
@@ -32,7 +32,7 @@ def parse_eps(text: str, option: str = "--eps") -> float:
         return float(Fraction(over) / Fraction(under))
     except (ValueError, InvalidOperation, ZeroDivisionError, OverflowError):
         raise UsageError(
-            f"{option} must be a number or a fraction such as 4/255, found {text!r}."
+            f"{option} must be a number or a fraction such as 4/255, found {shorten(repr(text))}."
         ) from None
 
 
@@ -59,7 +59,7 @@ def parse_threats(text: str, norm: Norm, option: str = "--eps") -> tuple[tuple[N
         if own not in NORMS:
             raise UsageError(
                 f"{option} must be SIZE or NORM:SIZE with a norm of {', '.join(NORMS)},"
-                f" found {part.strip()!r}."
+                f" found {shorten(repr(part.strip()))}."
             )
         found.append((own, parse_eps(size, option)))
     check_threats(found, option)

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selector.errors import UsageError
+from selector.protocol import SCREEN, Preset
 from selector.records import Evaluation, ObjectiveKind
 
 DEFAULT_OBJECTIVE = "attacked"
+SCREENING_OBJECTIVE = "criterion"
 
 
 @dataclass(frozen=True)
@@ -102,3 +105,23 @@ OBJECTIVES: dict[str, Objective] = {
         "clean", "number of parameters", _single(lambda e: e.provenance.parameters)
     ),
 }
+
+
+def choose_objective(given: str | None, preset: Preset) -> str:
+    """The objective that was asked for, or what candidates are ranked by if none was.
+
+    Args:
+        given: a name of OBJECTIVES; None: none.
+        preset: that measures.
+
+    Raises:
+        UsageError: it rests on attacks that a screening does not make.
+    """
+    screens = preset == SCREEN
+    default = SCREENING_OBJECTIVE if screens else DEFAULT_OBJECTIVE
+    if screens and given == DEFAULT_OBJECTIVE:
+        raise UsageError(
+            f"--objective must not be {given} with --preset screen, which attacks no head.",
+            hint=f"Leave it out to rank by {default}; --preset standard attacks heads, too.",
+        )
+    return default if given is None else given

@@ -40,7 +40,9 @@ def parse_age(text: str, option: str = "--max-age") -> timedelta:
     """
     match = _AGE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{option} must be an age such as 12h, 30d or 4w, found {text!r}.")
+        raise UsageError(
+            f"{option} must be an age such as 12h, 30d or 4w, found {shorten(repr(text))}."
+        )
     return timedelta(hours=int(match[1]) * _HOURS[match[2].lower()])
 
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from selector.candidates import Candidate, check_distinct, from_models, read_registry
-from selector.errors import UsageError
+from selector.errors import UsageError, shorten
 
 _COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([KMB]?)", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
@@ -26,7 +26,7 @@ def parse_count(text: str, option: str = "--max-params") -> int:
     """
     match = _COUNT.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{option} must be a number such as 100M, found {text!r}.")
+        raise UsageError(f"{option} must be a number such as 100M, found {shorten(repr(text))}.")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

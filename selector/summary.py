@@ -20,6 +20,7 @@ from selector.records import (
     BaselineScores,
     EstimatedRobustness,
     Findings,
+    Flag,
     FrontierPoint,
     HeadReport,
     PerImage,
@@ -41,6 +42,7 @@ class Measured:
         heads: the candidate's.
         picked: the one of them that candidates are ranked by.
         baselines: what others rank by.
+        flags: reasons to read all of it with care.
     """
 
     test: Labelled
@@ -48,6 +50,7 @@ class Measured:
     heads: Heads
     picked: ChosenHead
     baselines: Baselines
+    flags: tuple[Flag, ...] = ()
 
 
 def summarise(measured: Measured, prior_loss: float) -> Findings:
@@ -76,7 +79,7 @@ def summarise(measured: Measured, prior_loss: float) -> Findings:
             found.probe.on_task.displacement, few @ heads.projection.float().T
         ),
         diagnostics=diagnostics,
-        warnings=flags(diagnostics, probe, test.labels),
+        warnings=(*measured.flags, *flags(diagnostics, probe, test.labels)),
         per_image=PerImage(
             probe_correct=_as_tuple(found.probe.clean_correct),
             clean_correct=_as_tuple(found.picked.clean_correct),

@@ -111,8 +111,21 @@ def most_passes(setting: Setting) -> PassCount:
     return _passes(setting, RIVALS)
 
 
+def _screening_passes(setting: Setting) -> PassCount:
+    """Features; of validation and test images searches on g; of the latter controls."""
+    task, full = setting.task, full_budget(setting.protocol)
+    attacked, threats = len(task.validation) + len(task.test), len(setting.threats)
+    controls = len(task.test) * (NOISE_DRAWS + SEARCH_STEPS)
+    return PassCount(
+        len(task.train) + attacked + threats * (attacked * full.forward_passes + controls),
+        threats * attacked * full.backward_passes,
+    )
+
+
 def _passes(setting: Setting, pairs: int) -> PassCount:
     """Heads; of test images features, controls, and searches on g, on A∘g and for the heads."""
+    if setting.protocol.screens:
+        return _screening_passes(setting)
     protocol, test = setting.protocol, len(setting.task.test)
     full, half = full_budget(protocol), half_budget(protocol)
     heads, pair = fit_passes(setting, pairs), pair_passes(protocol, pairs)

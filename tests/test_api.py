@@ -32,7 +32,7 @@ from selector.protocol import Sizes
 from selector.records import Evaluation, Findings, Outcome, Ranking, Skipped, Sweep
 from selector.reports.delimited import to_csv
 from selector.reports.stream import candidate_line
-from selector.store import Store
+from selector.store.upkeep import held
 from selector.threat import ThreatModel
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
@@ -249,10 +249,7 @@ def test_what_is_measured_of_a_module_is_not_kept(tmp_path: Path) -> None:
     first, second = (rank_small(candidates={"m": module}, store=path) for module in same)
     assert first.ranking[0].provenance.files == second.ranking[0].provenance.files
     assert numbers(first.ranking[0]) != numbers(second.ranking[0]), "code is no part of a hash"
-    store = Store(path)
-    rows = store._connection.execute("SELECT count(*) FROM evaluations").fetchone()
-    store.close()
-    assert rows == (0,)
+    assert held(path) == []
 
 
 def test_the_hash_is_of_names_and_values() -> None:
@@ -558,8 +555,14 @@ class Failing:
         (lambda: rank_small(candidates=["a/b"], task=IMAGES), "task_from_arrays .*found ndarray"),
         (lambda: rank_small(candidates=["a/b"], task={"a": 1}), "pair .*, found dict"),
         (lambda: rank_small(candidates=["a/b"], task=(IMAGES, [0] * 3)), "4 and 3"),
-        (lambda: rank_small(candidates=["a/b"], preset="x"), "preset must be one of quick, .*'x'"),
-        (lambda: rank_small(candidates=["a/b"], preset=None), "preset must be one of quick"),
+        (
+            lambda: rank_small(candidates=["a/b"], preset="x"),
+            "must be one of screen, quick, .*'x'",
+        ),
+        (
+            lambda: rank_small(candidates=["a/b"], preset=None),
+            "must be one of screen, quick",
+        ),
         (lambda: rank_small(candidates=["a/b"], steps="2"), "steps must be a whole .* '2'"),
         (lambda: rank_small(candidates=["a/b"], steps=1.5), r"steps must be a whole .* 1\.5"),
         (lambda: rank_small(candidates=["a/b"], restarts=True), "restarts must be a whole .*True"),

@@ -202,7 +202,9 @@ def test_a_transformer_is_loaded_with_its_own_pooling(tmp_path: Path) -> None:
 
 def test_the_older_flat_form_of_the_config(tmp_path: Path) -> None:
     def flatten(config: dict[str, Any]) -> None:
-        older = {"architecture": config["architecture"], **config["pretrained_cfg"]}
+        older = config["pretrained_cfg"] | {
+            name: config[name] for name in ("architecture", "num_classes")
+        }
         config.clear()
         config.update(older)
 
@@ -214,6 +216,13 @@ def test_the_older_flat_form_of_the_config(tmp_path: Path) -> None:
     torch.testing.assert_close(found(x), expected(x), rtol=0, atol=0)
     assert found.architecture == "test_resnet"
     assert found.pretrained_license == expected.pretrained_license == "apache-2.0"
+
+
+def test_the_classes_of_the_pretraining_as_timm_up_to_1_0_30_wrote_them(folder: Path) -> None:
+    expected = load_backbone(folder, CPU)
+    with_config(folder, lambda config: config["pretrained_cfg"].update(num_classes=1000))
+    x = torch.rand(2, 3, *SIZE)
+    assert torch.equal(load_backbone(folder, CPU)(x), expected(x))
 
 
 @pytest.mark.parametrize("name", ["a b", "a#b", "a?b", "a%20b", "a@b", "hf-hub:x", "ünï", "[x]"])
@@ -359,8 +368,23 @@ def test_weights_that_do_not_fit(
             c["model_args"].update(num_classes=CLASSES),
         ),
         lambda c: (c.update(num_classes=0), c["pretrained_cfg"].update(num_classes=0)),
+        lambda c: c["pretrained_cfg"].update(num_classes=CLASSES + 2),
+        lambda c: (
+            c.pop("num_classes"),
+            c["pretrained_cfg"].pop("num_classes"),
+            c["model_args"].update(num_classes=CLASSES),
+        ),
     ],
-    ids=["args-classes", "args-strict", "args-features", "cfg-classes", "no-classes", "zero"],
+    ids=[
+        "args-classes",
+        "args-strict",
+        "args-features",
+        "cfg-classes",
+        "no-classes",
+        "zero",
+        "older-timm",
+        "args-only",
+    ],
 )
 def test_no_config_lets_half_a_checkpoint_pass(
     folder: Path, change: Callable[[dict[str, Any]], object]
@@ -411,20 +435,18 @@ def test_an_unknown_architecture(folder: Path, architecture: str) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda c: c["pretrained_cfg"].update(num_classes=5), "bad_config"),
-        (lambda c: c.update(num_classes=5), "bad_config"),
+        (lambda c: c.update(num_classes=None), "bad_config"),
+        (lambda c: (c.update(num_classes=5), c["model_args"].clear()), "keys_mismatch"),
         (lambda c: c["model_args"].update(frobnicate=1), "cannot_load"),
-        (lambda c: c.update(model_args=None), "cannot_load"),
         (lambda c: c["pretrained_cfg"].update(frobnicate=1), "cannot_load"),
         (lambda c: c.update(architecture="resnet18"), "keys_mismatch"),
         (lambda c: c["pretrained_cfg"].update(std=[0.5, 0, 0.5]), "bad_preprocessing"),
         (lambda c: c["pretrained_cfg"].update(std=[0.5, -1, 0.5]), "bad_preprocessing"),
     ],
     ids=[
-        "classes-of-cfg",
+        "no-classes",
         "classes-of-model",
         "unknown-argument",
-        "no-arguments",
         "unknown-field",
         "other-architecture",
         "std-0",
@@ -468,6 +490,7 @@ def test_preprocessing_that_is_none(folder: Path, change: dict[str, object]) -> 
         {"architecture": 5},
         {"architecture": ["resnet10t"]},
         {"num_classes": "3"},
+        {"model_args": None},
     ],
     ids=str,
 )
@@ -479,6 +502,7 @@ def test_configs_of_other_types(folder: Path, change: dict[str, object]) -> None
 @pytest.mark.filterwarnings("ignore")
 def test_a_network_of_one_channel(tmp_path: Path) -> None:
     save_tiny(tmp_path, in_chans=1, **TINY)
+    with_config(tmp_path, lambda config: config["pretrained_cfg"].update(input_size=[1, *SIZE]))
     error = refused(tmp_path)
     assert error.code == "bad_preprocessing"
     assert "3 channels, found 1" in error.message
@@ -539,3 +563,60 @@ def test_a_network_without_pooling_does_not(
     with pytest.raises(CandidateError) as caught:
         check_backbone(backbone, images(), THREAT)
     assert caught.value.code == "no_pooled_features"
+
+
+# --- found by fuzzing ----------------------------------------------------------------------------
+
+
+def changed(folder: Path, **pretrained: Any) -> CandidateError:
+    """What is said of a network whose pretrained_cfg is another."""
+    save_tiny(folder)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["pretrained_cfg"] |= pretrained
+    path.write_text(json.dumps(config))
+    return refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("license", {"a": 1}, "bad_config"),
+        ("interpolation", ["bicubic"], "bad_preprocessing"),
+        ("mean", [10**400, 0, 0], "bad_preprocessing"),
+        ("mean", [1e300, 0, 0], "bad_preprocessing"),
+        ("std", [True, True, True], "bad_preprocessing"),
+        ("std", [1e-30, 1, 1], "bad_preprocessing"),
+        ("input_size", [3, 10**9, 10**9], "bad_preprocessing"),
+    ],
+)
+def test_preprocessing_that_no_network_has(
+    tmp_path: Path, field: str, value: object, code: str
+) -> None:
+    assert changed(tmp_path, **{field: value}).code == code
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, f'{{"a": "{"b" * 10**6}"}}', "\ufeff{}"])
+def test_a_config_that_is_none(tmp_path: Path, text: str) -> None:
+    save_tiny(tmp_path)
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    assert refused(tmp_path).code == "bad_config"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"layers": [10**9] * 4}, "within 1,000,000 of 0, found one of 30 bits"),
+        ({"layers": [900_000] * 4}, "more than 20,000 layers"),
+        ({"channels": [300_000] * 4}, "values"),
+    ],
+)
+def test_a_network_far_larger_than_its_weights(
+    tmp_path: Path, arguments: dict[str, Any], said: str
+) -> None:
+    save_tiny(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["model_args"] |= arguments
+    path.write_text(json.dumps(config))
+    assert said in refused(tmp_path).message

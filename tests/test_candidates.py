@@ -329,3 +329,36 @@ def test_the_builtin_zoo() -> None:
         ]
         assert candidate.license, candidate.model
         assert candidate.pretraining, candidate.model
+
+
+# --- found by fuzzing ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["!!timestamp 1", "!!int ''", "!!bool x", '"\\ud800"', "!!python/object/apply:os.system [id]"],
+)
+def test_values_that_the_reader_stumbles_over(tmp_path: Path, value: str) -> None:
+    assert "is not YAML" in refused(registry(tmp_path, f"candidates: [{{model: {value}}}]\n"))
+
+
+def test_an_integer_that_cannot_be_written(tmp_path: Path) -> None:
+    text = f"candidates:\n  - model: hf-hub:a/b\n    license: 0x{'f' * 5000}\n"
+    assert "must have at most 100 digits, found 5,002" in refused(registry(tmp_path, text))
+
+
+def test_a_long_registry_is_not_read(tmp_path: Path) -> None:
+    path = registry(tmp_path, f"# {'a' * 10**6}\n{TWO}")
+    assert "it holds more than 1,000,000 bytes" in refused(path)
+
+
+def test_nesting_without_end_is_refused_at_once(tmp_path: Path) -> None:
+    assert "nesting depth" in refused(registry(tmp_path, "candidates: " + "[" * 400_000))
+    deep = "candidates: " + "[" * 60 + "]" * 60
+    assert "must have at most 50 levels" in refused(registry(tmp_path, deep))
+
+
+def test_a_missing_registry_with_a_hostile_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_registry(tmp_path / "a\x1b[31m")
+    assert caught.value.message.isprintable()

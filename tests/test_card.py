@@ -485,3 +485,17 @@ def test_an_eval_results_file_grows_and_never_changes_a_value() -> None:
     for broken in ("- 3\n", "a: [\n", "- dataset: {id: x}\n  value: 1\n"):
         with pytest.raises(UsageError):
             into_results(broken, entries)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[" * 400 + "]" * 400, "at most 50 levels"),
+        ("a" * 200_001, "at most 200,000 characters"),
+        ("!!timestamp 1", "YAML that can be read"),
+        ("!!int ''", "YAML that can be read"),
+    ],
+)
+def test_a_card_that_takes_long_or_stumbles_is_not_edited(value: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        into_readme(f"---\nlicense: {value}\n---\n", [])

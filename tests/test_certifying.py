@@ -14,10 +14,9 @@ import builders
 import jsonschema
 import pytest
 import torch
-from click.testing import Result
 from rich.console import Console
 from torch import Tensor
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from selector import certifying as certifying_module
 from selector import choosing, spool

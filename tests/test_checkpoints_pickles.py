@@ -488,3 +488,37 @@ def test_a_torchless_top_is_no_mapping(marker: Path) -> None:
     path = marker.parents[1] / "w.ckpt"
     torch.save([torch.ones(1)], path)
     assert "a list" in refused(path, marker).message
+
+
+# --- found by fuzzing ----------------------------------------------------------------------------
+
+
+def test_a_number_in_a_pickle_takes_no_memory(tmp_path: Path) -> None:
+    # LONG_BINPUT: in C, a table of so many places is made, here 32 GB.
+    place = b"\x80\x02}r" + (2**31 - 1).to_bytes(4, "little") + b"."
+    assert pickle_of(place) == {}
+
+
+def pickle_of(data: bytes) -> object:
+    return Unpickler(io.BytesIO(data)).load()
+
+
+def test_a_bytearray_of_any_size_is_not_made() -> None:
+    with pytest.raises(KeyError):
+        pickle_of(b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b".")
+
+
+def test_a_file_that_unpacks_to_more_than_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "w.ckpt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", bytes(10**7))
+    with pytest.raises(CandidateError, match="must unpack to no more than its") as caught:
+        read_pickle(path)
+    assert caught.value.code == "unreadable_weights"
+
+
+def test_a_tensor_of_more_values_than_its_storage_has(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "w.ckpt")
+    with pytest.raises(CandidateError) as caught:
+        read_weights(tmp_path, checkpoint())
+    assert caught.value.code == "no_such_weights"

@@ -11,6 +11,7 @@ import typer
 from builders import evaluation, made, ranking, right
 from typer.testing import CliRunner
 
+from selector import configuration
 from selector.cli import app
 from selector.cli.configured import (
     PREFIX,
@@ -20,6 +21,7 @@ from selector.cli.configured import (
     configure,
 )
 from selector.configuration import configured, find
+from selector.errors import UsageError
 from selector.records import ConfiguredOption
 from selector.reports.document import to_json
 
@@ -193,7 +195,7 @@ def test_a_file_of_any_name_may_have_the_form_of_a_pyproject(project: Path) -> N
         ("[rank]\nseed = 'x'\n", "[rank] seed: Input should be a valid integer"),
         ("[rank]\nseed = 1.5\n", "[rank] seed: "),
         ("[rank]\nseed = -1\n", "[rank] seed: "),
-        ("[rank]\npreset = 'quik'\n", "[rank] preset: 'quik' is not one of 'quick', "),
+        ("[rank]\npreset = 'quik'\n", "[rank] preset: 'quik' is not one of 'screen', "),
         ("[discover]\nsince = 2026-01-01\n", "[discover] since must be a text or a number"),
         ("[explain]\nmodel = 'a'\n", "[explain] model: unknown option; there is none."),
         ("[rank\n", "selector.toml is not TOML: "),
@@ -418,3 +420,11 @@ def test_rank_and_certify_record_them() -> None:
 def test_a_file_that_is_no_text_is_told(project: Path) -> None:
     (project / "selector.toml").write_bytes(b"\xff")
     assert "selector.toml cannot be read" in refused()
+
+
+@pytest.mark.parametrize("text", ["a = 2026-13-45", "a = " + "[" * 5000])
+def test_what_the_reader_of_toml_stumbles_over(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "selector.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="is not TOML"):
+        configuration.read(path, {})

@@ -29,7 +29,10 @@ from selector.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
+PAGES = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(DOCS.glob("*.md")),
+)
 GUIDES = sorted(DOCS.glob("guide-*.md"))
 THEORY = DOCS / "theory.md"
 COMMAND = typer.main.get_command(app)

@@ -110,12 +110,20 @@ def test_the_command_reads_what_rank_writes(tmp_path: Path) -> None:
     assert done.stdout == explain(document, "a")
 
 
+def _by(objective: str) -> bytes:
+    """A ranking by what nobody knows."""
+    document = ranking([evaluation("a")])
+    return to_json(document.model_copy(update={"objective": objective})).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"{}", "is not a ranking of this version"),
         (b"\xff\xfe", "cannot be read"),
         (None, "cannot be read"),
+        (b'{"\x1b": ' + b"[" * 100_000, "is not a ranking of this version"),
+        (_by("x\x1b[31m"), "must be ranked by one of attacked, criterion"),
     ],
 )
 def test_what_is_no_ranking_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:

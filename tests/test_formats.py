@@ -157,7 +157,7 @@ def test_no_cell_is_a_formula(first: str) -> None:
 def test_text_cells_are_one_line_and_harmless(name: str) -> None:
     (row,) = read(ranking([], [skipped("a", reason=name)]))
     cell = row["skipped_reason"]
-    assert cell.removeprefix("'") == printable(name).removeprefix("'")
+    assert cell.replace("'", "") == printable(name).replace("'", "")
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -89,6 +90,16 @@ def test_resolves_a_branch_with_slashes_to_its_own_commit(fake_hub: FakeHub, com
     other = fake_hub.add(REPO, {**FILES, "config.json": b"{}"}, branch="refs/pr/1")
     assert hub.resolve(REPO, "refs/pr/1") == other != commit
     assert hub.fetch(REPO, other).files[0].size == 2
+
+
+def test_a_download_leaves_no_thread_behind(fake_hub: FakeHub, commit: str) -> None:
+    def bars() -> int:
+        return sum(one.name == "tqdm_monitor" for one in threading.enumerate())
+
+    before = bars()
+    hub.fetch(REPO, commit)
+    assert fake_hub.requests
+    assert bars() == before
 
 
 def test_pinned_and_cached_makes_no_request(fake_hub: FakeHub, commit: str) -> None:

@@ -61,3 +61,9 @@ def test_8_bit_steps_survive_being_written_and_read(steps: int):
 )
 def test_round_8_bit_steps_of_linf_are_written_as_fractions(norm, eps: float, text: str):
     assert format_threat(norm, eps) == text
+
+
+def test_a_long_size_is_cut_in_the_message() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_eps("x" * 10_000)
+    assert len(caught.value.message) < 400

@@ -11,8 +11,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from selector.cli import app
 from selector.demo.discs import draw_discs

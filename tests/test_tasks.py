@@ -17,8 +17,8 @@ from PIL import Image
 from selector.errors import UsageError
 from selector.protocol import Sizes
 from selector.records import TaskRecord
-from selector.tasks import Task, load_task
-from selector.tasks.decoding import Split, canonical_image
+from selector.tasks import Task, decoding, load_task
+from selector.tasks.decoding import Split, canonical_image, decode_readable
 from selector.tasks.listing import Example, divide, draw
 
 ALL = Sizes(train=10_000, validation=10_000, test=10_000)
@@ -706,3 +706,53 @@ def test_a_pipe_is_unreadable_and_not_waited_for(folder: Folder) -> None:
     os.mkfifo(folder.root / "train" / "a" / "z.png")
     task = folder.load()
     assert [Path(name).name for name in task.unreadable] == ["z.png"]
+
+
+# --- found by fuzzing ----------------------------------------------------------------------------
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 12\n%%EndComments\n0 0 16 12 rectfill\n"
+
+
+def unreadable(path: Path) -> str:
+    """How the only image of a part is named that cannot be read."""
+    names: list[str] = []
+    assert len(decode_readable([(path, 0)], 8, names, "test")) == 0
+    return names[0]
+
+
+def test_no_image_runs_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*arguments: object, **options: object) -> None:
+        raise AssertionError(f"ran {arguments}")
+
+    monkeypatch.setattr("subprocess.check_call", run)
+    monkeypatch.setattr("subprocess.Popen", run)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
+    path = tmp_path / "a.png"
+    path.write_bytes(EPS)
+    with pytest.raises(AssertionError, match="ran"), Image.open(path) as image:
+        image.load()
+    assert unreadable(path) == str(path)
+
+
+def test_an_image_of_too_many_pixels_is_named_with_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    Image.new("RGB", (9000, 5000)).save(path, lossless=True, method=0)
+    assert unreadable(path) == f"{path} (more than 44,739,242 pixels)"
+
+
+def test_large_images_are_decoded_in_strips_as_small_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
+    for mode in ("RGBA", "LA", "P", "I", "F", "CMYK"):
+        image = Image.fromarray(values).convert("L" if mode in "IF" else mode).convert(mode)
+        image = image.point(lambda v: v / 255) if mode == "F" else image
+        whole = canonical_image(image, 24)
+        monkeypatch.setattr(decoding, "_STRIP", 100)
+        assert np.array_equal(canonical_image(image, 24), whole), mode
+        monkeypatch.undo()
+
+
+def test_a_task_with_a_name_that_the_system_refuses() -> None:
+    with pytest.raises(UsageError, match="found nothing at"):
+        load_task("a" * 5000, image_size=8, sizes=Sizes(1, 1, 1), seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import mmap
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -501,3 +502,30 @@ def test_splits_are_different_and_are_there(
     assert set(used) <= set(names)
     for wanted, found in zip(given, (chosen.train, chosen.validation, chosen.test), strict=True):
         assert wanted is None or wanted == found
+
+
+# --- found by fuzzing ----------------------------------------------------------------------------
+
+
+def test_a_manifest_that_names_a_pipe_or_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    named = "".join(f"{place}.png,{NAMES[place % 2]}\n" for place in range(40))
+    for place in range(40):
+        Image.new("RGB", (8, 8), (place, 0, 0)).save(tmp_path / f"{place}.png")
+    text = f"path,label\n{named}pipe,dish\n/dev/zero,bowl\n"
+    assert "2 of 24 train images cannot be read" in refused(write(tmp_path / "a.csv", text))
+
+
+def test_a_line_that_is_too_long(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"path": "' + "a" * 2**20 + '"}\n')
+    assert "line 1 must have at most 1,048,576 characters" in refused(path)
+
+
+def test_what_the_csv_reader_says_can_be_printed(tmp_path: Path) -> None:
+    assert "is no CSV" in refused(write(tmp_path / "a.tsv", 'path\tlabel\n"a"b\tc\n'))
+
+
+def test_a_table_of_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selector.tasks.tables._MOST_ROWS", 2)
+    path = table(tmp_path / "a.parquet", image=[b"a", b"b", b"c"], label=["a", "b", "a"])
+    assert "must have at most 2 rows, found 3" in refused(path)

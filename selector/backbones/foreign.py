@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import timm
 import torch
 from torch import Tensor, nn
 
+from selector.backbones.building import build, check_arguments
 from selector.backbones.failures import loading_error
 from selector.backbones.network import LOOSE_ARGUMENTS, Loaded, check_architecture
 from selector.batches import lacks_memory
@@ -86,15 +86,17 @@ def fit_network(weights: dict[str, Tensor], checkpoint: Checkpoint) -> nn.Module
         "state_dict": weights,
     }
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            network: nn.Module = timm.create_model(
-                checkpoint.architecture,
-                pretrained=True,
-                pretrained_cfg=pretrained,
-                num_classes=checkpoint.num_classes,
+        network = build(
+            checkpoint.architecture,
+            sum(tensor.numel() for tensor in weights.values()),
+            {
                 **checkpoint.model_args,
-            )
+                "pretrained_cfg": pretrained,
+                "num_classes": checkpoint.num_classes,
+            },
+        )
+    except CandidateError:
+        raise
     except Exception as error:
         if lacks_memory(error):
             raise no_room() from error
@@ -112,6 +114,7 @@ def _check_arguments(checkpoint: Checkpoint) -> None:
             f"model_args of the checkpoint must not hold {', '.join(refused)}.",
             hint="num_classes and input_size have fields of their own.",
         )
+    check_arguments(checkpoint.model_args, "model_args of the checkpoint")
 
 
 def _check_values(network: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
-import timm
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
+from selector.backbones.building import build, check_arguments
 from selector.backbones.failures import loading_error
 from selector.backbones.network import LOOSE_ARGUMENTS, Loaded, check_architecture
 from selector.batches import lacks_memory
 from selector.candidates import CONFIG_FILE, WEIGHTS_FILE
 from selector.devices import no_room
 from selector.errors import CandidateError, first_line, shorten
+from selector.reading import read_bytes
+
+# The names and descriptions of 21,000 classes take less than half.
+_MOST_BYTES = 10_000_000
+_LARGEST_SIDE = 2048
+# Of mean and std: beyond these, images leave what fp32 holds.
+_LARGEST_CHANNEL, _SMALLEST_STD = 1e6, 1e-6
+
+_LONGEST_LICENSE = 100
 
 
 def load_hub_layout(directory: Path) -> Loaded:
@@ -32,7 +40,7 @@ def load_hub_layout(directory: Path) -> Loaded:
     network = _build(directory)
     try:
         preprocessing = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
-    except (TypeError, ValueError, AssertionError, KeyError, IndexError) as error:
+    except Exception as error:
         raise CandidateError(
             "bad_preprocessing",
             f"pretrained_cfg of {CONFIG_FILE} makes no sense: {first_line(error)}.",
@@ -42,7 +50,7 @@ def load_hub_layout(directory: Path) -> Loaded:
     return Loaded(
         network,
         architecture=config["architecture"],
-        license=config.get("pretrained_cfg", config).get("license"),
+        license=_license(config.get("pretrained_cfg", config).get("license")),
         mean=preprocessing["mean"],
         std=preprocessing["std"],
         input_size=(height, width),
@@ -52,9 +60,9 @@ def load_hub_layout(directory: Path) -> Loaded:
 
 def _build(directory: Path) -> nn.Module:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            network: nn.Module = timm.create_model(f"local-dir:{directory}", pretrained=True)
+        return build(f"local-dir:{directory}", _values(directory / WEIGHTS_FILE), {})
+    except CandidateError:
+        raise
     except (SafetensorError, OSError) as error:
         raise CandidateError(
             "unreadable_weights",
@@ -65,7 +73,12 @@ def _build(directory: Path) -> nn.Module:
         if lacks_memory(error):
             raise no_room() from error
         raise loading_error(error) from error
-    return network
+
+
+def _values(weights: Path) -> int:
+    """How many values a safetensors file holds."""
+    with safe_open(weights, framework="pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -75,9 +88,13 @@ def read_config(path: Path) -> dict[str, Any]:
         CandidateError: it is not one as timm writes it, or would load a part of a checkpoint.
     """
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(read_bytes(path, _MOST_BYTES).decode())
         architecture = config["architecture"]
-    except (ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise CandidateError(
+            "bad_config", f"{CONFIG_FILE} cannot be read: {error.strerror}."
+        ) from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CandidateError(
             "bad_config",
             f'{CONFIG_FILE} must be a JSON object with "architecture", as timm writes it.',
@@ -89,6 +106,7 @@ def read_config(path: Path) -> dict[str, Any]:
             "bad_config", f"pretrained_cfg and model_args of {CONFIG_FILE} must be JSON objects."
         )
     check_architecture(architecture)
+    check_arguments(arguments, f"model_args of {CONFIG_FILE}")
     _check_strictness(config, pretrained, arguments)
     return config
 
@@ -97,16 +115,15 @@ def _check_strictness(
     config: dict[str, Any], pretrained: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
     """Refuse what makes timm load a part of a checkpoint and leave the rest at random values."""
-    counts = {
-        str(part["num_classes"])
-        for part in (config, pretrained, arguments)
-        if part.get("num_classes") is not None
-    }
-    if len(counts) > 1:
+    # Of the first two timm takes the first. Up to 1.0.30 it wrote the classes of the pretraining
+    # into the second, so that they may differ there.
+    named = config if "num_classes" in config else pretrained
+    built, saved = arguments.get("num_classes"), named.get("num_classes")
+    if (built is not None and str(built) != str(saved)) or named.get("num_classes", 0) is None:
         raise CandidateError(
             "bad_config",
-            f"num_classes must be the same wherever {CONFIG_FILE} gives it,"
-            f" found {shorten(' and '.join(sorted(counts)))}.",
+            f"num_classes must be the same in model_args as in the rest of {CONFIG_FILE},"
+            f" found {shorten(f'{built} and {saved}')}.",
         )
     loose = sorted(LOOSE_ARGUMENTS & set(arguments))
     if loose:
@@ -115,24 +132,41 @@ def _check_strictness(
         )
 
 
+def _license(said: object) -> str | None:
+    if said is None:
+        return None
+    if not isinstance(said, str):
+        raise CandidateError(
+            "bad_config",
+            f"license of {CONFIG_FILE} must be text, found {shorten(repr(said), 80)}.",
+        )
+    return shorten(said, _LONGEST_LICENSE)
+
+
 def _check_preprocessing(preprocessing: dict[str, Any]) -> None:
     size, mean, std = (preprocessing[name] for name in ("input_size", "mean", "std"))
-    if not (_is_list_of(size, int) and min(size) >= 1):
+    if not (_is_list_of(size, int) and 1 <= min(size) <= max(size) <= _LARGEST_SIDE):
         raise CandidateError(
             "bad_preprocessing",
-            f"input_size must be three whole numbers, found {shorten(repr(size))}.",
+            f"input_size must be three whole numbers of 1 to {_LARGEST_SIDE},"
+            f" found {_found(size)}.",
         )
     if size[0] != 3:
         raise CandidateError(
             "bad_preprocessing", f"the network must take 3 channels, found {size[0]}."
         )
     for name, values in (("mean", mean), ("std", std)):
-        if not (_is_list_of(values, (int, float)) and all(map(math.isfinite, values))):
+        numbers = _is_list_of(values, (int, float))
+        if not (numbers and all(abs(value) <= _LARGEST_CHANNEL for value in values)):
             raise CandidateError(
                 "bad_preprocessing",
-                f"{name} must be three finite numbers, found {shorten(repr(values))}.",
+                f"{name} must be three finite numbers of at most {_LARGEST_CHANNEL:g},"
+                f" found {_found(values)}.",
             )
-    if min(std) <= 0:
+    if not isinstance(preprocessing["interpolation"], str):
+        found = _found(preprocessing["interpolation"])
+        raise CandidateError("bad_preprocessing", f"interpolation must be a text, found {found}.")
+    if min(std) < _SMALLEST_STD:
         raise CandidateError(
             "bad_preprocessing", f"std must be above 0 in every channel, found {tuple(std)}."
         )
@@ -142,5 +176,12 @@ def _is_list_of(values: object, kind: type | tuple[type, ...]) -> bool:
     return (
         isinstance(values, list | tuple)
         and len(values) == 3
-        and all(isinstance(value, kind) for value in values)
+        and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
     )
+
+
+def _found(value: object) -> str:
+    try:
+        return shorten(repr(value))
+    except ValueError:  # an integer of some thousand digits cannot be written
+        return "a number of too many digits"

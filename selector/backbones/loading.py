@@ -10,9 +10,10 @@ from selector.backbones.backbone import Backbone
 from selector.backbones.failures import check_finite
 from selector.backbones.foreign import load_foreign
 from selector.backbones.hub_layout import load_hub_layout
-from selector.backbones.network import check_pooling
+from selector.backbones.network import check_input_size, check_pooling
 from selector.candidates import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from selector.errors import CandidateError, printable
+from selector.reading import is_file, is_folder
 
 
 def load_backbone(
@@ -35,6 +36,7 @@ def load_backbone(
     check_files(directory, checkpoint)
     loaded = load_foreign(directory, checkpoint) if checkpoint else load_hub_layout(directory)
     check_pooling(loaded.network)
+    check_input_size(loaded.input_size)
     check_finite(loaded.network)
     backbone = Backbone(
         loaded.network,
@@ -53,7 +55,7 @@ def load_backbone(
 
 def check_files(directory: Path, checkpoint: Checkpoint | None = None) -> None:
     """Raise a CandidateError that says what is missing where a folder lacks a candidate's files."""
-    if not directory.is_dir():
+    if not is_folder(directory):
         raise CandidateError(
             "not_found",
             f"local-dir: must name a folder, found none at {printable(str(directory))}.",
@@ -61,13 +63,13 @@ def check_files(directory: Path, checkpoint: Checkpoint | None = None) -> None:
     if checkpoint is not None:
         _check_file(directory, checkpoint.file)
         return
-    if not (directory / CONFIG_FILE).is_file():
+    if not is_file(directory / CONFIG_FILE):
         raise CandidateError(
             "no_config",
             f"{printable(str(directory))} has no {CONFIG_FILE}.",
             hint="timm's save_for_hf writes one; a registry entry's checkpoint: does without.",
         )
-    if not (directory / WEIGHTS_FILE).is_file():
+    if not is_file(directory / WEIGHTS_FILE):
         raise CandidateError(
             "no_safetensors",
             f"{printable(str(directory))} has no {WEIGHTS_FILE}; found {_contents(directory)}.",
@@ -77,7 +79,7 @@ def check_files(directory: Path, checkpoint: Checkpoint | None = None) -> None:
 
 
 def _check_file(directory: Path, file: str) -> None:
-    if not (directory / file).is_file():
+    if not is_file(directory / file):
         raise CandidateError(
             "not_found",
             f"{printable(str(directory))} has no {printable(file)}; found {_contents(directory)}.",

@@ -10,7 +10,11 @@ from torch import nn
 from selector.errors import CandidateError, shorten
 
 # Arguments of an architecture that make timm load a part of a checkpoint, or no network at all.
-LOOSE_ARGUMENTS = frozenset({"pretrained_strict", "features_only", "pretrained_filter_fn"})
+LOOSE_ARGUMENTS = frozenset(
+    {"pretrained_strict", "features_only", "pretrained_filter_fn", "device", "dtype"}
+)
+# Far above every network of timm; images of a larger side fill any memory.
+_LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,15 @@ def check_architecture(architecture: object) -> None:
             "unknown_architecture",
             f"architecture {shorten(repr(architecture))} is not known to timm {timm.__version__}.",
             hint="A newer timm may know it.",
+        )
+
+
+def check_input_size(size: tuple[int, int]) -> None:
+    """Raise a CandidateError if images (height, width) would have to be enlarged beyond reason."""
+    if max(size) > _LARGEST_SIDE:
+        raise CandidateError(
+            "bad_preprocessing",
+            f"input_size must be at most {_LARGEST_SIDE}, found {shorten(repr(max(size)))}.",
         )
 
 

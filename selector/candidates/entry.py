@@ -13,7 +13,10 @@ from selector.norms import Norm
 HUB_PREFIX, LOCAL_PREFIX = "hf-hub:", "local-dir:"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 SAFE_SUFFIX, PICKLE_SUFFIXES = ".safetensors", (".bin", ".pt", ".pth", ".ckpt")
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_REPO_ID = re.compile(r"(?!.*\.\.)[A-Za-z0-9][\w.-]*/[\w.-]+")
+# Nothing that a path of one system or another could mean: the Hub client makes paths of revisions,
+# and files are looked for in their folder.
+_REVISION = re.compile(r"(?!.*\.\.)[^\s/\\:](?:[^\s\\:]*[^\s/\\:])?")
 
 Format = Literal["timm", "open_clip", "transformers_clip", "transformers_vit"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -107,7 +110,8 @@ class Checkpoint(Entry):
         if path.suffix not in (SAFE_SUFFIX, *PICKLE_SUFFIXES):
             known = ", ".join((SAFE_SUFFIX, *PICKLE_SUFFIXES))
             raise ValueError(f"must end in one of {known}, found {file!r}")
-        if path.is_absolute() or ".." in path.parts or "\\" in file or path.as_posix() != file:
+        leaves = path.is_absolute() or ".." in path.parts or path.as_posix() != file
+        if leaves or not file.isprintable() or set("\\:") & set(file):
             raise ValueError(f"must be a path inside the repository, found {file!r}")
         return file
 
@@ -144,7 +148,7 @@ class Candidate(Entry):
     @field_validator("model")
     @classmethod
     def _known_form(cls, model: str) -> str:
-        if model.startswith(LOCAL_PREFIX) and len(model) > len(LOCAL_PREFIX):
+        if model.startswith(LOCAL_PREFIX) and len(model) > len(LOCAL_PREFIX) and "\0" not in model:
             try:
                 Path(model.removeprefix(LOCAL_PREFIX)).expanduser()
             except RuntimeError:
@@ -154,7 +158,8 @@ class Candidate(Entry):
             return model
         if model.startswith(HUB_PREFIX):
             repo, _, revision = model.removeprefix(HUB_PREFIX).partition("@")
-            if _REPO_ID.fullmatch(repo) and (revision or "@" not in model):
+            named = revision.isprintable() and _REVISION.fullmatch(revision)
+            if _REPO_ID.fullmatch(repo) and (named or "@" not in model):
                 return model
         raise ValueError(
             f"must be hf-hub:owner/name, hf-hub:owner/name@revision or local-dir:PATH,"

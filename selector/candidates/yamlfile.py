@@ -13,10 +13,19 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from selector.errors import UsageError, printable, shorten
+from selector.reading import read_bytes
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Location = tuple[int | str, ...]
-_MOST_VALUES = 1_000_000
+# A lock of 2,500 candidates; of other text that long the slowest takes some seconds to read.
+_MOST_BYTES = 1_000_000
+_MOST_VALUES = 100_000
+# All parsers of YAML take long where nesting is deep.
+_DEEPEST = 50
+_LONGEST = 1000  # characters of what is said of a mistake
+# libyaml is ten times as fast, and bounds the nesting; PyYAML may have been built without it.
+_MOST_DIGITS = 100
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class YamlFile:
         node, line = self.root, 1
         for key in location:
             if isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+                if key >= len(node.value):  # what is missing has no line
+                    break
                 node = node.value[key]
                 line = node.start_mark.line + 1
                 continue
@@ -72,21 +83,24 @@ def read_yaml(path: Path, option: str) -> YamlFile:
     """
     where = printable(f"{option} {path}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, _MOST_BYTES).decode()
     except OSError as error:
         raise UsageError(
-            f"{option} must name a readable file, found {path}: {error.strerror}."
+            f"{option} must name a readable file, found {printable(str(path))}: {error.strerror}."
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"{where} must be UTF-8 text.") from None
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_depth(text, where)
+        root = yaml.compose(text, Loader=LOADER)
         _refuse_repeated_keys(root, where)
         _refuse_bombs(root, where)
-        document = yaml.safe_load(text)
-    # A date or a number that is none is a ValueError.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is not YAML: {shorten(' '.join(str(error).split()))}.") from None
+        document = yaml.load(text, Loader=LOADER)
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of a date or a number that is none, nearly anything
+        said = shorten(" ".join(str(error).split()))
+        raise UsageError(f"{where} is not YAML: {said}.") from None
     return YamlFile(where, document, root)
 
 
@@ -101,12 +115,12 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         known = _fields_beside(model, location)
         close = get_close_matches(str(location[-1]), known, n=1)
         fix = f"did you mean {close[0]}" if close else f"known are {', '.join(known)}"
-        return f"{printable(field)}: unknown field; {fix}"
+        return f"{shorten(field)}: unknown field; {fix}"
     if first["type"] == "missing":
-        return f"{field}: is required, found nothing"
+        return f"{shorten(field)}: is required, found nothing"
     message = first["msg"].removeprefix("Value error, ")
     said = message if "found" in message else f"{message}, found {found}"
-    return printable(f"{field}: {said}" if field else said)
+    return shorten(f"{field}: {said}" if field else said, _LONGEST)
 
 
 def _first(error: ValidationError) -> ErrorDetails:
@@ -151,12 +165,30 @@ def _refuse_repeated_keys(root: yaml.Node | None, where: str) -> None:
                 waiting.append(value)
 
 
+def _refuse_depth(text: str, where: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise UsageError(f"{where} must have at most {_DEEPEST} levels, found more.")
+
+
 def _refuse_bombs(root: yaml.Node | None, where: str) -> None:
-    """A few lines of aliases of aliases can stand for more values than any memory holds."""
+    """A few lines of aliases of aliases can stand for more values than any memory holds.
+
+    And Python reads whole numbers, in base 16 or 60, that it refuses to write.
+    """
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
         if id(node) not in sizes:
+            if node.tag.endswith(":int") and len(node.value) > _MOST_DIGITS:
+                raise UsageError(
+                    f"{where}, line {node.start_mark.line + 1}: a whole number must have at most"
+                    f" {_MOST_DIGITS} digits, found {len(node.value):,}.",
+                    hint="Write it as text, between quotes, if it is one.",
+                )
             sizes[id(node)] = _MOST_VALUES  # met again before it is known: it holds itself
             children = _children(node)
             sizes[id(node)] = min(_MOST_VALUES, 1 + sum(map(size, children)))
@@ -189,5 +221,8 @@ def _fields_beside(model: type[BaseModel], location: _Location) -> list[str]:
 
 
 def _short(value: object, width: int = 80) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of some thousand digits cannot be written
+        return "a number of too many digits"
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -65,6 +65,8 @@ def _is_plain(value: Any) -> bool:
         and value.layout == torch.strided
         and value.device.type == "cpu"
         and not (value.is_quantized or value.is_complex())
+        # Strides of 0 make any number of values of one.
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import tarfile
 import warnings
@@ -16,6 +17,9 @@ from selector.batches import lacks_memory
 from selector.checkpoints import unpickling
 from selector.devices import no_room
 from selector.errors import CandidateError, first_line
+
+# Bytes: torch.save writes about a hundred for each tensor.
+_LONGEST_DIRECTORY = 8 * 2**20
 
 
 def read_safetensors(path: Path) -> object:
@@ -71,17 +75,47 @@ def _load(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=False, pickle_module=unpickling)
 
 
+class _Archive(io.FileIO):
+    """A zip file of which no long directory is read: zipfile makes twenty times its size of it."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As usual; zipfile asks for the whole directory at once."""
+        if size is not None and size > _LONGEST_DIRECTORY:
+            raise ValueError("its directory is too long")
+        return super().read(size)
+
+
 def _refuse_archives(path: Path) -> None:
-    """Say what the archives are that hold programs; torch's own refusal blames its version."""
+    """Say what the archives are that hold programs; torch's own refusal blames its version.
+
+    And refuse archives that torch.save does not write: a compressed member can be a thousand times
+    as large as its file.
+    """
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = {PurePosixPath(name).name for name in archive.namelist()}
+        with _Archive(path) as file, zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("it is a compressed archive")
+        # zipfile passes over what is in front of an archive, and torch may find another one there.
+        if min((member.header_offset for member in members), default=0):
+            raise ValueError("something is in front of its first member")
+        names = {PurePosixPath(member.filename).name for member in members}
+        unpacked = sum(member.file_size for member in members)
         kind = "a TorchScript archive" if "constants.pkl" in names else ""
     else:
+        unpacked = 0
         kind = "a tar archive" if tarfile.is_tarfile(path) else ""
     if kind:
         raise CandidateError(
             "program_archive",
             f"{path.name} is {kind}, which holds a program and not only weights.",
             hint="Export its state_dict to safetensors.",
+        )
+    # torch.save compresses nothing.
+    if unpacked > path.stat().st_size:
+        raise CandidateError(
+            "unreadable_weights",
+            f"{path.name} must unpack to no more than its {path.stat().st_size:,} bytes,"
+            f" found {unpacked:,}.",
+            hint="torch.save writes no such file.",
         )

@@ -109,9 +109,18 @@ _REBUILDING: dict[tuple[str, str], Any] = {
 }
 
 
-class Unpickler(pickle.Unpickler):
-    """Reads a pickle without running anything that it names, but for what rebuilds tensors."""
+class Unpickler(pickle._Unpickler):
+    """Reads a pickle without running anything that it names, but for what rebuilds tensors.
 
+    It is the one in Python: in that in C, one number in a pickle asks for any amount of memory.
+    """
+
+    # The same would a bytearray do, which no checkpoint needs.
+    dispatch = {  # noqa: RUF012 - as in the class above
+        code: read
+        for code, read in pickle._Unpickler.dispatch.items()
+        if code != pickle.BYTEARRAY8[0]
+    }
     _storage_of: Callable[[object], object] | None = None
 
     def find_class(self, module: str, name: str, /) -> Any:

@@ -25,6 +25,7 @@ from selector.cli.exits import end, exit_codes, terminate, written
 from selector.cli.explain import explain
 from selector.cli.gate import gate
 from selector.cli.lock import lock
+from selector.cli.plain import write_plainly
 from selector.cli.rank import rank
 from selector.cli.report import report
 from selector.cli.store import store
@@ -84,6 +85,7 @@ def _common(
     ] = None,
 ) -> None:
     del version
+    write_plainly()
     with exit_codes():
         tell_ignored(ctx)
         configure(ctx, config)

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from selector.cli.exits import exit_codes, stderr
+from selector.cli.plain import inert
 from selector.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -125,12 +126,13 @@ def _push(ranking: Ranking, e: RankedEvaluation, format: Format) -> None:
             hint="Rank it as owner/name once it is published.",
         )
     from selector.hub.publishing import Proposal, propose
+    from selector.reports.markdown import code
 
     title = "Robustness after transfer, measured by selector"
     description = (
-        f"Measured at commit {e.provenance.commit} on {ranking.task.name} by selector"
-        f" {ranking.selector_version}. Attacked accuracies are upper estimates, estimated numbers"
-        " rest on an attack, certified ones are proven with the stated confidence."
+        f"Measured at commit {e.provenance.commit} on {code(ranking.task.name)} by selector"
+        f" {code(ranking.selector_version)}. Attacked accuracies are upper estimates, estimated"
+        " numbers rest on an attack, certified ones are proven with the stated confidence."
     )
     if format == "eval-results":
         entries = eval_results(ranking, e)
@@ -143,4 +145,4 @@ def _push(ranking: Ranking, e: RankedEvaluation, format: Format) -> None:
         said = f"{proposal.path} of {repo} has these results already; nothing was sent."
         stderr.print(escape(printable(said)), highlight=False, soft_wrap=True)
     else:
-        typer.echo(address)
+        typer.echo(inert(address))

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from selector.cli.exits import exit_codes
+from selector.cli.plain import PlainConsole
 from selector.reports import WIDTH
 
 
@@ -51,4 +51,4 @@ def compare(
             sys.stdout.write(comparison.to_markdown(found))
         else:
             width = None if sys.stdout.isatty() else WIDTH
-            comparison.print_comparison(found, Console(width=width, highlight=False))
+            comparison.print_comparison(found, PlainConsole(width=width, highlight=False))

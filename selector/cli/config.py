@@ -7,12 +7,12 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from selector.cli.configured import Resolved, commands_of, resolve
 from selector.cli.exits import exit_codes
+from selector.cli.plain import PlainConsole
 from selector.errors import UsageError, printable
 from selector.reports import WIDTH
 
@@ -44,8 +44,9 @@ def config(
     4. the default
 
     A list replaces the list of what is after it. Paths are those of the working folder, as when
-    typed. --push, --create-pr and --allow-pickle only count if typed. A policy file of gate is
-    before its options that were not typed. SELECTOR_CACHE, HF_HOME and HF_TOKEN are no options:
+    typed. --push, --create-pr and --allow-pickle only count if typed; a file that was found, not
+    named, may set --output to a place in its own folder only. A policy file of gate is before its
+    options that were not typed. SELECTOR_CACHE, HF_HOME and HF_TOKEN are no options:
     what they are stays with them.
     """
     with exit_codes():
@@ -67,7 +68,7 @@ def config(
 
 
 def _print(found: dict[str, list[Resolved]], file: str) -> None:
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    console = PlainConsole(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     console.print(Text(f"file: {printable(file)}"))
     table = Table(width=min(WIDTH, console.width), pad_edge=False, header_style="bold")
     table.add_column("option", no_wrap=True)

@@ -120,6 +120,8 @@ def configure(ctx: typer.Context, file: Path | None) -> None:
     }
     ctx.obj = read(path, forms)
     _refuse_typed_only(ctx.obj)
+    if file is None:
+        _refuse_output_elsewhere(ctx.obj, path)
     ctx.default_map = {
         name: {
             commands[name][key].name: _checked(ctx, commands[name][key], value, f"{where} {key}")
@@ -190,6 +192,19 @@ def _refuse_typed_only(file: Configuration) -> None:
                     f"{file.table(command)} {key}: counts only if typed, as {TYPED_ONLY[key]}.",
                     hint=f"Take it out of the file, and type --{key} where it is meant.",
                 )
+
+
+def _refuse_output_elsewhere(file: Configuration, path: Path) -> None:
+    """A file that was found, in a folder of somebody, must not choose what is overwritten."""
+    folder = path.resolve().parent
+    for command, table in file.tables.items():
+        output = table.get("output")
+        if output is not None and not Path(str(output)).resolve().is_relative_to(folder):
+            raise UsageError(
+                f"{file.table(command)} output: must lie in the folder of that file, found"
+                f" {printable(str(output))}.",
+                hint="Type --output, or name the file: selector --config FILE.",
+            )
 
 
 def _plain(value: object) -> bool | int | float | str | list[str] | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from selector.cli import options
 from selector.cli.exits import EXIT_NONE_RANKED, EXIT_OK, exit_codes, stderr
+from selector.cli.plain import PlainConsole
 from selector.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _print(discovery: Discovery, *, as_json: bool) -> None:
         sys.stdout.write(found.to_json(discovery))
     elif discovery.found:
         width = None if sys.stdout.isatty() else WIDTH
-        found.print_found(discovery, Console(width=width, highlight=False))
+        found.print_found(discovery, PlainConsole(width=width, highlight=False))
     if not discovery.found:
         stderr.print("[bold red]nothing found[/] that can be measured.", highlight=False)
     for remark in found.remarks(discovery):

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from selector import __version__
 from selector.cli.exits import EXIT_NONE_RANKED, EXIT_OK, exit_codes, stderr
+from selector.cli.plain import PlainConsole
 
 if TYPE_CHECKING:
     from selector.doctor import Check
@@ -43,7 +43,7 @@ def doctor(
 
 
 def _print(checks: tuple[Check, ...], sound: bool) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    console = PlainConsole(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

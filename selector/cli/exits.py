@@ -14,11 +14,11 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from selector.cli.plain import PlainConsole
 from selector.configuration import configured
-from selector.errors import HubUnavailable, OutputError, SelectorError
+from selector.errors import HubUnavailable, OutputError, SelectorError, printable
 
 EXIT_OK, EXIT_NONE_RANKED, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_NOT_MET = 0, 1, 2, 3, 4
 EXIT_NOT_WRITTEN, EXIT_TRY_AGAIN = 74, 75
@@ -29,7 +29,7 @@ _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF}
 _GRACE = 0.5
 _OPTION = re.compile(r"--[a-z][a-z-]*")
 
-stderr = Console(stderr=True)
+stderr = PlainConsole(stderr=True)
 
 
 class Terminated(BaseException):
@@ -98,10 +98,11 @@ def written() -> Iterator[None]:
 
 def show(error: SelectorError) -> None:
     """Print what was required, what was found and the way out."""
-    stderr.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    said = Text.assemble(("error:", "bold red"), f" {printable(error.message)}")
+    stderr.print(said, highlight=False, soft_wrap=True)
     for line in (_origin(error.message), error.hint):
         if line:
-            stderr.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+            stderr.print(Text(f"  {printable(line)}"), highlight=False, soft_wrap=True)
 
 
 def _origin(message: str) -> str:

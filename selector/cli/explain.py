@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from selector.cli.exits import exit_codes
+from selector.cli.plain import inert
 
 
 def explain(
@@ -25,4 +26,4 @@ def explain(
         from selector.reports.document import read_ranking
         from selector.reports.explain import explain as explained
 
-        sys.stdout.write(explained(read_ranking(ranking), model))
+        sys.stdout.write(inert(explained(read_ranking(ranking), model)))

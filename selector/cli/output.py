@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, get_args
 
-from rich.console import Console
-
+from selector.cli.plain import PlainConsole
 from selector.errors import UsageError
 from selector.reports import WIDTH
 
@@ -36,9 +35,9 @@ def choose_format(given: Format | None, *, as_json: bool, dry_run: bool) -> Form
     return chosen
 
 
-def stdout() -> Console:
+def stdout() -> PlainConsole:
     """Where tables go; piped, a table keeps its width and does not shrink to rich's 80."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    return PlainConsole(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
 
 
 def on_outcome(form: Format) -> Callable[[Outcome], None] | None:

@@ -70,16 +70,21 @@ def rank(
         ),
     ] = None,
     preset: Annotated[
-        Preset, typer.Option(help="How much to measure; every preset is smaller on a CPU.")
+        Preset,
+        typer.Option(
+            help="How much to measure; every preset is smaller on a CPU. screen attacks the"
+            " representation alone: other labels of the same images then need no attack."
+        ),
     ] = "standard",
     objective: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What to rank by: attacked (accuracy under attack, class pairs included),"
             " criterion, smooth, bound, sensitivity; or what others rank by: clean, knn, lda,"
-            " log_me, h_score, parameters."
+            " log_me, h_score, parameters. Default: attacked; criterion for --preset screen.",
+            metavar="NAME",
         ),
-    ] = "attacked",
+    ] = None,
     head: Annotated[
         str,
         typer.Option(
@@ -136,6 +141,7 @@ def rank(
         options.go_offline()
     demo = task is None and registry is None and not model
     with exit_codes():
+        from selector.objectives import choose_objective
         from selector.reports import document
 
         # What is wrong with the arguments is said before the heavy libraries are waited for.
@@ -176,7 +182,7 @@ def rank(
             seed=seed,
             fresh=fresh,
             goal=goal,
-            objective=objective,
+            objective=choose_objective(objective, preset),
             began=began,
             leaders=leaders,
             store=options.store_path(store),

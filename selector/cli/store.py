@@ -12,6 +12,7 @@ import typer
 
 from selector.cli.exits import EXIT_NONE_RANKED, exit_codes
 from selector.cli.output import stdout
+from selector.cli.plain import inert
 from selector.errors import UsageError, printable
 
 Folder = Annotated[
@@ -170,9 +171,8 @@ def _days(text: str) -> float:
 
 
 def _print_json(value: object) -> None:
-    json_format.dump(value, sys.stdout, indent=2, ensure_ascii=True)
-    sys.stdout.write("\n")
+    sys.stdout.write(json_format.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
 
 def _print_line(text: str) -> None:
-    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.write(inert(printable(text)) + "\n")

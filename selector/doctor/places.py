@@ -6,8 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from selector.doctor.check import Check, Facts, size_in_words
+from selector.doctor.check import Check, Facts, State, size_in_words
 from selector.errors import UsageError, printable
+from selector.trust import exposure
 
 _LITTLE_ROOM = 5 * 10**9
 _ENOUGH_FOR_RESULTS = 10**8
@@ -38,6 +39,12 @@ def results() -> Check:
     if free < _ENOUGH_FOR_RESULTS:
         way_out = "Free some, or set SELECTOR_CACHE to another disk."
         return Check("results", "problem", found, way_out, facts)
+    if exposed := exposure(path):
+        way_out = (
+            "Let SELECTOR_CACHE name a folder of your own: what lies there passes for measured."
+        )
+        state: State = "problem" if exposed.anyone else "warning"
+        return Check("results", state, f"{found}; {exposed.words}", way_out, facts)
     return Check("results", "ok", found, facts=facts)
 
 
@@ -69,6 +76,9 @@ def hub_cache() -> Check:
         way_out = "`hf cache verify` tells which; `hf cache rm` removes them."
     elif free < _LITTLE_ROOM:
         way_out = "Free some, for example with `hf cache prune`, or set HF_HUB_CACHE."
+    elif exposed := exposure(state.directory):
+        found += f"; {exposed.words}"
+        way_out = "Let HF_HUB_CACHE name a folder of your own, or pin hashes with `selector lock`."
     else:
         return Check("Hub cache", "ok", found, facts=facts)
     return Check("Hub cache", "warning", found, way_out, facts)

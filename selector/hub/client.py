@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import threading
@@ -28,7 +29,9 @@ from selector.hub.failures import (
 )
 
 CONFIG, WEIGHTS = TIMM_FILES = ("config.json", "model.safetensors")
-_SECRET = re.compile(r"(https?://[^\s?]+\?|Bearer )\S+")
+# The password of an address, what a signed one is signed with, and the token.
+_SECRET = re.compile(r"(?<=://)[^\s/@]+(?=@)|(?<=\?)\S+|(?<=Bearer )\S+")
+_ETAG = re.compile(r'(W/)?"?(?!\.\.?"?\Z)[^/\\:\0"]+"?')
 
 _WAITS = (1.0, 2.0, 4.0)
 _LONGEST_WAIT = 300  # the Hub counts requests in windows of five minutes
@@ -129,6 +132,9 @@ def counting_bar(on_bytes: Callable[[int], None]) -> type[tqdm]:
     """A progress bar for the client that shows nothing and tells the bytes to ``on_bytes``."""
 
     class Counting(tqdm):
+        # Else tqdm starts a thread for each class that it is given, and none of them ends.
+        monitor_interval = 0
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **(kwargs | {"disable": True}))  # type: ignore[no-untyped-call]
 
@@ -153,7 +159,10 @@ def _prepare() -> None:
             return
         set_client_factory(
             lambda: httpx2.Client(
-                event_hooks={"request": [hf_request_event_hook, _limit_time, _keep_token]},
+                event_hooks={
+                    "request": [hf_request_event_hook, _limit_time, _keep_token],
+                    "response": [_refuse_paths],
+                },
                 follow_redirects=True,
                 timeout=None,
             )
@@ -183,6 +192,15 @@ def _keep_token(request: httpx2.Request) -> None:
         request.headers.pop("Authorization", None)
 
 
+def _refuse_paths(response: httpx2.Response) -> None:
+    """Refuse an ETag that is a path: the client names files of the cache after it."""
+    if response.request.method != "HEAD":
+        return
+    for name in ("ETag", "X-Linked-Etag"):
+        if not _ETAG.fullmatch(response.headers.get(name, "none")):
+            raise hf.FileMetadataError(errno.EINVAL, f"its {name} is no name of a file")
+
+
 def _without_secrets(record: logging.LogRecord) -> bool:
-    record.msg, record.args = _SECRET.sub(r"\1...", record.getMessage()), ()
+    record.msg, record.args = _SECRET.sub("...", record.getMessage()), ()
     return True

@@ -18,8 +18,8 @@ from huggingface_hub import errors as hf
 from selector.errors import HubError, printable
 from selector.hub.client import attempt
 from selector.hub.failures import DATASET, site
+from selector.hub.lookup import COMMIT, require_commit
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _OF_THE_HUB = (
     httpx2.HTTPError,
     hf.LocalEntryNotFoundError,
@@ -37,7 +37,7 @@ def resolve_dataset(repo_id: str, revision: str | None) -> str:
     As with models, the commit that was last seen is taken when the Hub is down or HF_HUB_OFFLINE
     is set.
     """
-    if revision is not None and _COMMIT.fullmatch(revision):
+    if revision is not None and COMMIT.fullmatch(revision):
         return revision
 
     def ask() -> str:
@@ -49,7 +49,7 @@ def resolve_dataset(repo_id: str, revision: str | None) -> str:
             local_files_only=constants.is_offline_mode(),
         ).resolved
 
-    return attempt(ask, repo_id, revision, kind=DATASET)
+    return require_commit(attempt(ask, repo_id, revision, kind=DATASET), repo_id, DATASET)
 
 
 def cache_folders() -> tuple[Path, ...]:

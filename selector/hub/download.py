@@ -137,7 +137,7 @@ def _promised(path: Path, repo_id: str, commit: str, name: str) -> str | None:
         # One step only: a blob can itself be a link into the store that all repositories share,
         # where names are Xet hashes, which look like a sha256 and are none.
         etag = path.readlink().name
-    elif not constants.is_offline_mode():
+    if (etag is None or not _HASH.fullmatch(etag)) and not constants.is_offline_mode():
         url = hf_hub_url(repo_id, name, revision=commit, endpoint=constants.ENDPOINT)
         etag = attempt(lambda: get_hf_file_metadata(url).etag, repo_id, commit, name)
     if etag is not None and _HASH.fullmatch(etag):

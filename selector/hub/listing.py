@@ -203,7 +203,9 @@ class _Card(BaseModel):
 class _Row(BaseModel):
     """What is used of a row; unknown fields are left alone."""
 
-    id: Annotated[str, StringConstraints(pattern=re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+\Z"))]
+    id: Annotated[
+        str, StringConstraints(pattern=re.compile(r"^(?!.*\.\.)[A-Za-z0-9][\w.-]*/[\w.-]+\Z"))
+    ]
     sha: Annotated[str, StringConstraints(pattern=re.compile(r"^[0-9a-f]{40}\Z"))]
     downloads: _Count = 0
     likes: _Count = 0

@@ -13,7 +13,7 @@ from huggingface_hub.hf_api import RepoSibling
 
 from selector.errors import HubError
 from selector.hub.client import TIMM_FILES, attempt, failure, missing
-from selector.hub.failures import site
+from selector.hub.failures import MODEL, Kind, site
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -50,7 +50,18 @@ def resolve(repo_id: str, revision: str | None) -> str:
         offline = constants.is_offline_mode()
         return api.resolve_revision(repo_id, revision=revision, local_files_only=offline).resolved
 
-    return attempt(ask, repo_id, revision)
+    return require_commit(attempt(ask, repo_id, revision), repo_id)
+
+
+def require_commit(commit: str | None, repo_id: str, kind: Kind = MODEL) -> str:
+    """The same commit, 40 hex digits: paths of the cache are made of it.
+
+    Raises:
+        HubError: the Hub or the cache says something else.
+    """
+    if commit is None or not COMMIT.fullmatch(commit):
+        raise failure("unexpected", repo_id, kind, reason="it names no commit")
+    return commit
 
 
 def look_up(repo_id: str, commit: str, names: Sequence[str] = TIMM_FILES) -> tuple[RemoteFile, ...]:
@@ -86,13 +97,12 @@ def survey(
     info = attempt(
         lambda: api.model_info(repo_id, revision=revision, files_metadata=True), repo_id, revision
     )
-    if info.sha is None or not COMMIT.fullmatch(info.sha):
-        raise failure("unexpected", repo_id, reason="it names no commit")
+    commit = require_commit(info.sha, repo_id)
     there = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     for name in names:
         if name not in there:
             raise missing(HubError, name, f"{site()}/{repo_id}", there)
-    return info.sha, tuple(_remote(repo_id, info.sha, there[name]) for name in names)
+    return commit, tuple(_remote(repo_id, commit, there[name]) for name in names)
 
 
 def require_space(repo_id: str, count: int) -> None:

@@ -13,6 +13,7 @@ from huggingface_hub import errors as hf
 from selector.errors import HubError, HubUnavailable, printable, shorten
 from selector.hub.client import attempt, failure
 from selector.hub.failures import site
+from selector.hub.lookup import require_commit
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,13 @@ def propose(repo_id: str, proposal: Proposal) -> str | None:
         raise failure("no_token", repo_id)
     api = HfApi(library_name="selector", endpoint=constants.ENDPOINT)
     info = attempt(lambda: api.model_info(repo_id), repo_id, None)
-    if info.sha is None:
-        raise failure("unexpected", repo_id, reason="it names no commit")
+    commit = require_commit(info.sha, repo_id)
     there = {sibling.rfilename for sibling in info.siblings or ()}
-    before = _read(repo_id, info.sha, proposal.path) if proposal.path in there else None
+    before = _read(repo_id, commit, proposal.path) if proposal.path in there else None
     after = proposal.edit(before)
     if after == before:
         return None
-    return _send(api, repo_id, info.sha, proposal, after)
+    return _send(api, repo_id, commit, proposal, after)
 
 
 def _read(repo_id: str, commit: str, path: str) -> str:

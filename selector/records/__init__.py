@@ -45,6 +45,7 @@ from selector.records.heads import (
 )
 from selector.records.measured import (
     MASKED,
+    SCREENED,
     Cost,
     Diagnostics,
     Evaluation,
@@ -76,6 +77,7 @@ from selector.records.regression import (
     TargetColumn,
 )
 from selector.records.run import (
+    OBJECTIVE_NAMES,
     SCHEMA_VERSION,
     ConfiguredOption,
     ImagesRecord,
@@ -89,7 +91,9 @@ from selector.records.run import (
 
 __all__ = [
     "MASKED",
+    "OBJECTIVE_NAMES",
     "SCHEMA_VERSION",
+    "SCREENED",
     "BaselineScores",
     "Certification",
     "CertificationCost",

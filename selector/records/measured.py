@@ -13,6 +13,9 @@ from selector.records.heads import BaselineScores, FrontierPoint, HeadReport
 MASKED = "masked_gradients"
 """Code of the flag that says that the attack was blind."""
 
+SCREENED = "screened"
+"""Code of the flag that says that no attack aimed at a head."""
+
 
 class FileRecord(Record):
     """A file that was loaded; of a module its ``state_dict``, which is no file."""
@@ -160,6 +163,11 @@ class Representation(Record):
     def masked(self) -> bool:
         """The attack was blind, so that numbers which rest on it flatter."""
         return any(flag.code == MASKED for flag in self.warnings)
+
+    @property
+    def screened(self) -> bool:
+        """No attack aimed at a head, so that attacked numbers and those on A∘g flatter."""
+        return any(flag.code == SCREENED for flag in self.warnings)
 
 
 class Measurement(Record):

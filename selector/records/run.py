@@ -11,6 +11,11 @@ from selector.records.measured import Skipped
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
 ObjectiveKind = Literal["attacked", "estimated", "clean"]
+OBJECTIVE_NAMES = (
+    *("attacked", "criterion", "smooth", "bound", "sensitivity"),
+    *("clean", "knn", "lda", "log_me", "h_score", "parameters"),
+)
+"""What rankings of classes can be by; those of regressions are by some of these."""
 SCOPE = "a linear head on the frozen backbone; not full or adversarial fine-tuning of the backbone"
 
 

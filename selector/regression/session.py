@@ -14,6 +14,7 @@ from selector.describing import images_record, ranking_record, run_record
 from selector.errors import UsageError
 from selector.events import Emit
 from selector.measuring import Measuring
+from selector.protocol import SCREEN
 from selector.records import (
     Outcome,
     RegressionEvaluation,
@@ -100,6 +101,7 @@ def _refuse(request: Request, *, dry_run: bool) -> None:
     given = {
         "--top": request.goal.top is not None,
         "--budget": request.goal.budget is not None,
+        "--preset screen": request.preset == SCREEN,
         "--dry-run": dry_run,
         "--certify": request.leaders is not None,
         "a further --eps": len(request.threats) > 1,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 from selector.errors import printable
 from selector.reports.columns import AnyRanking, Cell, names, rows
 
 # A spreadsheet takes text that begins so for a formula, and runs it; the last four are full-width.
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+# In countries with a decimal comma it begins a cell after each semicolon, quoted or not.
+_FORMULA = re.compile(r"(\A|;)(?=\s*[=+\-@＝＋－＠])")
 
 
 def to_csv(ranking: AnyRanking) -> str:
@@ -30,6 +32,5 @@ def _written(cell: Cell) -> str | int | float | None:
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, str):
-        text = printable(cell)
-        return f"'{text}" if text.startswith(_FORMULA) else text
+        return _FORMULA.sub(r"\1'", printable(cell))
     return cell

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import JsonSchemaMode
 
 from selector.candidates import Lock, Registry
-from selector.errors import OutputError, UsageError
+from selector.errors import OutputError, UsageError, first_line, printable, shorten
 from selector.policy import Policy
+from selector.reading import is_folder, read_bytes
 from selector.records import (
+    OBJECTIVE_NAMES,
     Certification,
     Comparison,
     Gate,
@@ -23,6 +25,9 @@ from selector.records import (
     Record,
     RegressionRanking,
 )
+
+# Some hundred candidates on ten thousand images each.
+_MOST_BYTES = 256 * 2**20
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "ranking": Ranking,
@@ -39,7 +44,16 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 
 def to_json(document: Record) -> str:
     """The document, one trailing newline included; it holds no NaN and no infinity."""
-    return document.model_dump_json(indent=2) + "\n"
+    return escaped(document.model_dump_json(indent=2)) + "\n"
+
+
+def escaped(text: str) -> str:
+    """JSON whose names a terminal can show: what is not printable as escapes of JSON.
+
+    >>> escaped('"a\x9b31m"')
+    '"a\\\\u009b31m"'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def read_ranking(path: str | Path) -> Ranking:
@@ -48,24 +62,35 @@ def read_ranking(path: str | Path) -> Ranking:
     Raises:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
+    where = printable(str(path))
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.") from error
+        text = read_bytes(Path(path), _MOST_BYTES).decode()
+    except OSError as error:
+        raise UsageError(f"{where} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where} cannot be read: {first_line(error)}.") from error
     try:
-        return Ranking.model_validate_json(text)
+        read = Ranking.model_validate_json(text)
     except ValidationError as error:
         if other := _other(text):
             raise UsageError(
-                f"{path} must be a ranking of classes, found a document of another kind: {other}.",
+                f"{where} must be a ranking of classes, found a document of another kind: {other}.",
                 hint="This command reads what `selector rank` wrote without --target-column.",
             ) from None
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "document"
+        first = error.errors(include_url=False)[0]
+        place = shorten(".".join(map(str, first["loc"]))) or "document"
+        said = shorten(first["msg"])
         raise UsageError(
-            f"{path} is not a ranking of this version of selector: {place}: {first['msg']}.",
+            f"{where} is not a ranking of this version of selector: {place}: {said}.",
             hint="Write it again with: selector rank ... -o FILE",
         ) from error
+    if read.objective not in OBJECTIVE_NAMES:
+        raise UsageError(
+            f"{where} must be ranked by one of {', '.join(OBJECTIVE_NAMES)},"
+            f" found {shorten(repr(read.objective), 80)}.",
+            hint="A newer selector may know it.",
+        )
+    return read
 
 
 def _other(text: str) -> str | None:
@@ -93,10 +118,15 @@ def check_writable(path: Path) -> None:
     Raises:
         UsageError: the folder does not exist or cannot be written, or ``path`` is a folder.
     """
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "a device or a pipe"
+    where = printable(str(path))
+    try:
+        taken = path.exists() and not path.is_file()
+    except OSError as error:
+        raise UsageError(f"--output must name a file, found {where}: {error.strerror}.") from None
+    if taken:
+        kind = "a folder" if is_folder(path) else "a device or a pipe"
         raise UsageError(
-            f"--output must name a file, found {kind}: {path}.",
+            f"--output must name a file, found {kind}: {where}.",
             hint="--json prints the document to stdout, which can be sent anywhere.",
         )
     # Only trying tells of every file system and every right.
@@ -105,7 +135,8 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(
-            f"--output must lie in a folder that can be written, found {path.parent}: {error}."
+            "--output must lie in a folder that can be written, found"
+            f" {printable(str(path.parent))}: {first_line(error)}."
         ) from None
 
 

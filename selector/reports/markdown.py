@@ -26,8 +26,10 @@ from selector.reports.curves import at_threat, points_of, threats_of
 
 # A character reference is text wherever it stands, and never the beginning of a structure. One
 # stands for every mark that could be it; the @ is followed by a space without width, as GitHub
-# would notify whoever it names.
-_MARKS = re.compile(r"[&<>\\`*\[\]|~#$!@]|(?<![^\W_])_|_(?![^\W_])")
+# would notify whoever it names. What would make a link of an address is among them.
+_MARKS = re.compile(
+    r"[&<>\\`*\[\]|~#$!@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE
+)
 # In a span of code all but these is text as it is.
 _BREAKS_CODE = re.compile(r"([`|\\]+)")
 

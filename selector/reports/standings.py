@@ -34,6 +34,7 @@ class _Column:
         cell: of a candidate.
         legend: what its numbers are; empty where the header says it.
         stays: the lower, the longer as a terminal gets narrower.
+        attacked: of what heads withstood, which a screening does not know.
     """
 
     header: str
@@ -42,11 +43,13 @@ class _Column:
     legend: str
     stays: int
     justify: Literal["right", "center"] = "right"
+    attacked: bool = False
 
 
 def standings(ranking: Ranking, width: int) -> Iterator[RenderableType]:
     """The table of a ranking that is not empty, and what its columns mean."""
-    columns = _columns(ranking)
+    screened = any(e.screened for e in ranking.ranking)
+    columns = [one for one in _columns(ranking) if not (screened and one.attacked)]
     shown = _that_fit(columns, [one.name for one in ranking.ranking], width)
     table = Table(width=width, pad_edge=False, header_style="bold")
     table.add_column("#", justify="right", no_wrap=True)
@@ -74,6 +77,7 @@ def _columns(ranking: Ranking) -> tuple[_Column, ...]:
             "withstood: % of test images still right after every attack on the"
             f" {ranking.protocol.head} head, an upper estimate.",
             stays=0,
+            attacked=True,
         ),
         _Column(
             "robust\nest. %",
@@ -100,6 +104,7 @@ def _columns(ranking: Ranking) -> tuple[_Column, ...]:
             lambda e: f"{_share(e.probe.clean_accuracy)}  {_share(e.probe.attacked_accuracy)}",
             "usual probe: the ordinary linear probe.",
             stays=6,
+            attacked=True,
         ),
         _Column(
             "ranks",

@@ -25,6 +25,7 @@ from selector.records import (
     Sweep,
 )
 from selector.reports.columns import AnyRanking
+from selector.reports.document import escaped
 
 _PLACE = ("name", "model", "rank", "rank_interval", "group", "score")
 
@@ -53,4 +54,4 @@ def _kind(outcome: Evaluation | RegressionEvaluation | Skipped) -> str:
 def _line(kind: str, document: dict[str, Any]) -> str:
     """One line; a kind that the document has itself stands."""
     told = {"kind": kind} | document
-    return json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n"
+    return escaped(json.dumps(told, ensure_ascii=False, allow_nan=False)) + "\n"

@@ -81,11 +81,15 @@ def below(
     if skipped:
         yield Text("\nNot ranked", style="bold")
         yield from not_ranked(skipped)
-    notes = [(e, flag) for e in ranked for flag in e.warnings]
+    notes: dict[str, list[str]] = {}
+    for e in ranked:
+        for flag in e.warnings:
+            notes.setdefault(flag.message, []).append(e.name)
     if notes:
         yield Text("\nRead with care", style="bold")
-    for e, flag in notes:
-        yield Text(f"  {printable(e.name)}: {printable(flag.message)}.")
+    for message, names in notes.items():
+        whose = "all" if len(names) == len(ranked) > 1 else ", ".join(names)
+        yield Text(f"  {printable(whose)}: {printable(message)}.")
     if choice:
         yield Text(f"\n{printable(choice.sentence)}", style="bold")
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from selector.errors import UsageError
+from selector.trust import check_private
+
+_log = logging.getLogger(__name__)
 
 # The file says whose it is, and in which form: a number of our own, and the version of the tables.
 _APPLICATION = 0x53454C52
@@ -56,12 +60,17 @@ def connect(path: Path) -> sqlite3.Connection:
 
     Raises:
         StoreError: the folder cannot be written, or the file is something else, newer or damaged.
+        UsageError: everybody can change it.
     """
+    if shared := check_private(path, "--store"):
+        _log.warning("%s", shared)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Taking the write lock at once lets two runs wait for each other; SQLite refuses a
         # reader that wants to become a writer, and a change to WAL mode, without waiting.
         connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level="IMMEDIATE")
+        # A file may have been made to do more than hold rows.
+        connection.execute("PRAGMA trusted_schema = OFF")
     except (OSError, sqlite3.Error) as error:
         raise _unusable(path, error) from None
     try:

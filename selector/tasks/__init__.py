@@ -11,6 +11,7 @@ import numpy as np
 
 from selector.errors import UsageError, printable
 from selector.protocol import Sizes
+from selector.reading import is_file, is_folder
 from selector.tasks.builtin import BUILTIN_PREFIX, list_builtin
 from selector.tasks.decoding import Split, decode
 from selector.tasks.folders import list_folder
@@ -143,12 +144,12 @@ def _form(spec: str) -> str:
         path = Path(spec).expanduser()
     except RuntimeError as error:  # ~nobody
         raise UsageError(f"--task {printable(spec)}: {error}") from None
-    if path.is_dir():
-        if any((path / name).is_file() for name in SAVED_FILES):
+    if is_folder(path):
+        if any(is_file(path / name) for name in SAVED_FILES):
             return "saved"
         return "parquet" if parquet_files(path) else "folder"
     suffix = path.suffix.lower()
-    if not path.is_file():
+    if not is_file(path):
         return "folder"
     if suffix not in (".parquet", *READERS):
         raise UsageError(
@@ -166,7 +167,7 @@ def _builtin(spec: str, options: TaskOptions, seed: int) -> Listing:
 
 def _folder(spec: str, options: TaskOptions, seed: int) -> Listing:
     root = Path(spec).expanduser()
-    if root.is_dir():
+    if is_folder(root):
         options.refuse_columns("a folder of images has no columns")
         options.refuse_splits(
             "the folders train, val and test of a folder of images are its splits"

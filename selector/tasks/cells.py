@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selector.reading import is_file, read_bytes
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
 # Of Linux's mman.h: take these pages out of memory, and read them again if they are needed.
 _PAGE_OUT = 21
 _ROWS_IN_MEMORY = 256
+# Of an image file; uncompressed, one of as many pixels as are read takes no more.
+MOST_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,18 @@ class Tables:
 
     splits: Mapping[str, Dataset]
     folders: tuple[Path, ...] | None
+
+
+def read_image(path: Path) -> bytes:
+    """An image file's content.
+
+    Raises:
+        OSError: it is no file, or too large.
+    """
+    # A pipe or a device would be read for ever.
+    if not is_file(path):
+        raise OSError(f"{path} is not a file")
+    return read_bytes(path, MOST_BYTES)
 
 
 class Column:
@@ -96,9 +112,9 @@ class Cell:
         # Somebody else's table must not choose which of this machine's files are read.
         path = path.resolve()
         inside = self.folders is None or any(map(path.is_relative_to, self.folders))
-        if not (inside and path.is_file()):
+        if not inside:
             raise OSError(f"{path} is not a file of the task")
-        return path.read_bytes()
+        return read_image(path)
 
     def __str__(self) -> str:
         return f"{self.split} row {self.row}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selector.errors import UsageError, printable
+from selector.reading import is_folder
 from selector.tasks.listing import HELD_OUT, Example, Listing, divide
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -21,7 +22,7 @@ def list_folder(root: Path, seed: int) -> Listing:
     Raises:
         UsageError: it is no folder, or not one of labelled images.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise UsageError(
             f"--task must name a folder of labelled images, a table of them or hf:owner/name,"
             f" found nothing at {printable(str(root))}.",

@@ -13,7 +13,8 @@ from selector.tasks.tables import list_tables, prepare
 
 HUB_PREFIX = "hf:"
 _SPEC = re.compile(
-    r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[^:@\s]+))?(:(?P<config>\S+))?"
+    r"(?!.*\.\.)(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[^/\\:@\s][^\\:@\s]*))?"
+    r"(:(?P<config>\S+))?"
 )
 
 
@@ -39,7 +40,7 @@ def list_hub(spec: str, options: TaskOptions, seed: int) -> Listing:
     except HubUnavailable:
         raise
     except HubError as error:
-        raise UsageError(f"--task hf: {error.message}", hint=error.hint) from None
+        raise UsageError(f"--task hf: {printable(error.message)}", hint=error.hint) from None
     name = f"{repo}:{match['config']}" if match["config"] else repo
     tables = Tables(splits, cache_folders())
     listing = list_tables(name, tables, options, seed, where=f"--task {printable(spec)}")

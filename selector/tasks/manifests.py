@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from selector.errors import UsageError, printable
+from selector.errors import UsageError, first_line, printable
+from selector.reading import read_bytes
+from selector.tasks.cells import read_image
 from selector.tasks.labelling import Label, Parts, Rows, assemble
 from selector.tasks.listing import Listing
 from selector.tasks.options import TaskOptions
@@ -25,6 +28,9 @@ from selector.tasks.targets import TargetRows, assemble_targets, target_columns
 
 _ONLY = "rows"  # what the split is called where no column says
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+# Millions of rows. A line that is longer holds no path and no label.
+_MOST_BYTES = 256 * 2**20
+_LONGEST_LINE = 2**20
 _Row = dict[str, object]
 _Numbered = tuple[int, _Row]
 
@@ -38,7 +44,7 @@ class Line:
 
     def read(self) -> bytes:
         """The file's content."""
-        return self.path.read_bytes()
+        return read_image(self.path)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.path}"
@@ -132,8 +138,9 @@ def _labels(rows: list[_Numbered], column: str, where: str) -> list[Label]:
 def _read(path: Path, where: str) -> list[_Numbered]:
     """The rows with the numbers of their lines."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(READERS[path.suffix.lower()](file, where))
+        data = io.BytesIO(read_bytes(path, _MOST_BYTES))
+        with io.TextIOWrapper(data, encoding="utf-8-sig", newline="") as file:
+            rows = list(READERS[path.suffix.lower()](_lines(file, where), where))
     except UnicodeDecodeError:
         raise UsageError(
             f"{where} must be text in UTF-8; it is not.", hint="Save it as UTF-8."
@@ -143,6 +150,18 @@ def _read(path: Path, where: str) -> list[_Numbered]:
     if not rows:
         raise UsageError(f"{where} must have rows, found none.")
     return rows
+
+
+def _lines(file: TextIO, where: str) -> Iterator[str]:
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise UsageError(
+                f"{where} line {number} must have at most {_LONGEST_LINE:,} characters;"
+                " it has more."
+            )
+        yield line
 
 
 def _csv(file: Iterable[str], where: str, delimiter: str = ",") -> Iterator[_Numbered]:
@@ -161,7 +180,9 @@ def _csv(file: Iterable[str], where: str, delimiter: str = ",") -> Iterator[_Num
                 )
             yield reader.line_num, dict(zip(header, fields, strict=True))
     except csv.Error as error:
-        raise UsageError(f"{where} line {reader.line_num} is no CSV: {error}.") from None
+        raise UsageError(
+            f"{where} line {reader.line_num} is no CSV: {first_line(error)}."
+        ) from None
 
 
 def _tsv(file: Iterable[str], where: str) -> Iterator[_Numbered]:
@@ -175,13 +196,14 @@ def _json_lines(file: Iterable[str], where: str) -> Iterator[_Numbered]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"{where} line {number} is no JSON: {error}.") from None
+            said = first_line(error)
+            raise UsageError(f"{where} line {number} is no JSON: {said}.") from None
         if not isinstance(row, dict):
             raise UsageError(f"{where} line {number} must be a JSON object, as {{...}}.")
         yield number, row
 
 
-READERS: dict[str, Callable[[TextIO, str], Iterator[_Numbered]]] = {
+READERS: dict[str, Callable[[Iterable[str], str], Iterator[_Numbered]]] = {
     ".csv": _csv,
     ".tsv": _tsv,
     ".jsonl": _json_lines,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +32,8 @@ _SHARD = re.compile(r"[-_.]?\d+(-of-\d+(-[0-9a-f]+)?)?$")
 _NUMBER_TYPES = re.compile(r"u?int\d+")
 _TEXT_TYPES = ("string", "large_string")
 _BINARY_TYPES = ("binary", "large_binary")
+# All of their labels are held in memory.
+_MOST_ROWS = 20_000_000
 _ONLY = "rows"  # what a split is called that has no name
 _T = TypeVar("_T")
 
@@ -55,10 +57,20 @@ def list_parquet(spec: str, options: TaskOptions, seed: int) -> Listing:
 
     if not path.is_dir():
         options.refuse_splits(f"{printable(path.name)} is one file, and so one split")
+    _check_rows([file for some in files.values() for file in some], where)
     tables = Tables(
         _loaded(load, where), (path.resolve() if path.is_dir() else path.resolve().parent,)
     )
     return list_tables(path.resolve().stem, tables, options, seed, where=where)
+
+
+def _check_rows(files: Sequence[Path], where: str) -> None:
+    """A few bytes can stand for more rows than there is memory or disk for."""
+    from pyarrow.parquet import read_metadata
+
+    rows = _loaded(lambda: sum(read_metadata(file).num_rows for file in files), where)
+    if rows > _MOST_ROWS:
+        raise UsageError(f"{where} must have at most {_MOST_ROWS:,} rows, found {rows:,}.")
 
 
 def list_saved(spec: str, options: TaskOptions, seed: int) -> Listing:

@@ -8,12 +8,15 @@ from typing import Any
 
 import yaml
 
+from selector.candidates.yamlfile import LOADER
 from selector.errors import UsageError, printable
 from selector.reports.card.forms import INTERVAL, WARNINGS, to_yaml
 
 README, RESULTS = "README.md", ".eval_results/selector.yaml"
 
 _KEY = "model-index"
+# Of metadata; cards have some thousand characters. PyYAML takes very long where nesting is deep.
+_LONGEST, _DEEPEST = 200_000, 50
 # As the Hub itself finds the metadata of a card.
 _BLOCK = re.compile(r"^(\s*---(?:\r\n|\r|\n))([\S\s]*?)((?:\r\n|\r|\n)---[ \t]*(?:\r\n|\n|$))")
 _BY_HAND = "Paste what `selector card` prints into the file yourself."
@@ -158,16 +161,35 @@ def _comments_after(text: str) -> str:
 
 def _load(text: str, name: str) -> Any:
     try:
-        # A few aliases of aliases can stand for more text than there is memory for.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UsageError(f"{name} must be YAML without aliases.", hint=_BY_HAND)
+        _refuse_bombs(text, name)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except UsageError:
+        raise
+    except Exception:  # noqa: BLE001 - of a date or a number that is none, nearly anything
         raise UsageError(f"{name} must be YAML that can be read.", hint=_BY_HAND) from None
+
+
+def _refuse_bombs(text: str, name: str) -> None:
+    """A little text can stand for more than there is memory or time for."""
+    if len(text) > _LONGEST:
+        raise UsageError(
+            f"The YAML of {name} must have at most {_LONGEST:,} characters, found {len(text):,}.",
+            hint=_BY_HAND,
+        )
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            raise UsageError(f"{name} must be YAML without aliases.", hint=_BY_HAND)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise UsageError(
+                f"{name} must be YAML of at most {_DEEPEST} levels, found more.", hint=_BY_HAND
+            )
 
 
 def _reads_as(text: str, expected: object) -> bool:
     try:
         return bool(yaml.safe_load(text) == expected)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return False

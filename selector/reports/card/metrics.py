@@ -63,8 +63,16 @@ def require_sound(e: RankedEvaluation) -> None:
     """Refuse a candidate whose numbers say more for the attack's blindness than for it.
 
     Raises:
-        UsageError: its gradients are masked.
+        UsageError: its gradients are masked, or no attack aimed at its head.
     """
+    if e.screened:
+        raise UsageError(
+            printable(
+                f"{e.name} must not be published: it was screened, so that no attack aimed at"
+            )
+            + " its head and its numbers flatter.",
+            hint="Rank it with --preset standard.",
+        )
     if e.masked:
         raise UsageError(
             printable(f"{e.name} must not be published: its gradients are masked, so that the")

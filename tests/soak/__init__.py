@@ -1,0 +1,1 @@
+"""Many small rankings in one process, and what they leave behind: ``make soak``."""
