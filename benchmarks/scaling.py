@@ -4,11 +4,11 @@ Everything is real but the passes: the cluster, its worker processes, the letter
 place of passes a worker sleeps. First one built-in candidate is measured for real: each
 simulated one then asks for and puts as many parts, of as many bytes, and a document like its.
 
-How long candidates take is drawn, with a seed, from the parameters of those in registry.yaml (0.4 to
-632 million, half of them below 26 million, 66 in the mean), to which passes are about in proportion:
-a heavy tail. They are begun as the engine begins them, the largest first. Starting Ray and its
-processes is timed apart, since on one machine all of them share its cores; then the clock runs from
-the first job to the last.
+How long candidates take is drawn, with a seed, from the parameters of those in registry.yaml (0.4
+to 632 million, half of them below 26 million, 66 in the mean), to which passes are about in
+proportion: a heavy tail. They are begun as the engine begins them, the largest first. Starting Ray
+and its processes is timed apart, since on one machine all of them share its cores; then the clock
+runs from the first job to the last.
 
     python benchmarks/scaling.py --workers 4 8 --candidates 100 --mean 2
     python benchmarks/scaling.py -o benchmarks/results/scaling.simulated.json

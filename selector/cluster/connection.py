@@ -17,6 +17,7 @@ import ray
 
 from selector.errors import UsageError, first_line, printable
 
+_QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 _log = logging.getLogger(__name__)
 # Bytes that no system's `struct sigaction` is larger than.
 _LARGEST_ACTION = 1024
@@ -45,40 +46,52 @@ class Cluster:
         Raises:
             UsageError: there is no such cluster, or it runs another Ray.
         """
-        with _stdout_kept():
-            if ray.is_initialized():
-                yield
-                return
+        with self.joined() as is_there:
+            if not is_there:
+                self._start()
+            yield
+
+    @contextmanager
+    def joined(self) -> Iterator[bool]:
+        """Be connected to a cluster that is there; without one, not. Says which.
+
+        Raises:
+            UsageError: an address was given, and no cluster is there, or it runs another Ray.
+        """
+        if ray.is_initialized():
+            with _stdout_kept():
+                yield True
+            return
+        with _stdout_kept(), _signals_kept():
+            is_there = self.address != "local" and self._join()
+        try:
+            with _stdout_kept():
+                yield is_there
+        finally:
+            # Ray also gives SIGTERM back to nobody.
             with _signals_kept():
-                self._connect()
-            try:
-                yield
-            finally:
                 ray.shutdown()
 
-    def _connect(self) -> None:
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-        if self.address == "local":
-            self._start(quiet)
-            return
+    def _join(self) -> bool:
         try:
-            ray.init(address=self.address or "auto", **quiet)
+            ray.init(address=self.address or "auto", **_QUIET)
         except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
-            if self.address is None and isinstance(error, ConnectionError):
-                self._start(quiet)
-                return
+            named = self.address or os.environ.get("RAY_ADDRESS")
+            if named is None and isinstance(error, ConnectionError):
+                return False
             raise UsageError(
                 f"--engine must be the address of a cluster that runs Ray {ray.__version__}, found"
-                f" {printable(self.address or os.environ.get('RAY_ADDRESS', 'ray'))}:"
-                f" {first_line(error)}.",
+                f" {printable(named or 'ray')}: {first_line(error)}.",
                 hint="HOST:PORT is said by `ray start` and works on machines of the cluster; from"
                 ' elsewhere ray://HOST:10001, which needs pip install "ray[client]".',
             ) from None
+        return True
 
-    def _start(self, quiet: Mapping[str, Any]) -> None:
+    def _start(self) -> None:
         # Nothing of the run is told to the makers of Ray.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(address="local", include_dashboard=False, **quiet, **self.options)
+        with _signals_kept():
+            ray.init(address="local", include_dashboard=False, **_QUIET, **self.options)
 
 
 @dataclass(frozen=True)

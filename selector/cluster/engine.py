@@ -51,9 +51,9 @@ class RayEngine:
                 f"--device must be auto, cpu or cuda with --engine ray, found {name!r}.",
                 hint="Ray gives each candidate a device of its own.",
             )
-        if name == "cpu" or (self._cluster.address in (None, "local") and name == "cuda"):
-            return choose_device(name)
-        with self._cluster.connected():
+        with self._cluster.joined() as is_there:
+            if name == "cpu" or not is_there:
+                return choose_device(name)
             gpus = size().gpus
         if name == "cuda" and not gpus:
             raise UsageError(
