@@ -123,26 +123,31 @@ def main() -> None:
         f"a real candidate: {len(model.parts)} parts, {sum(model.parts):,} bytes, a document of"
         f" {len(model.document):,}"
     )
-    rows = []
+    rows: list[Row] = []
     for workers in options.workers:
         count = options.candidates if workers >= options.few else options.candidates // 4
         rows.append(run(workers, simulate(count, options.mean, model), model))
         print(rows[-1], flush=True)
-    if options.output is not None:
-        document = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, which all"
-            " worker processes share",
-            "versions": {one: version(one) for one in ("selector", "ray", "torch")},
-            "seed": SEED,
-            "mean_seconds": options.mean,
-            "parts_each": len(model.parts),
-            "part_bytes_each": sum(model.parts),
-            "document_bytes_each": len(model.document),
-            "rows": [asdict(row) for row in rows],
-        }
-        options.output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        if options.output is not None:
+            write(options.output, options.mean, model, rows)
+
+
+def write(path: Path, mean: float, model: Model, rows: Sequence[Row]) -> None:
+    """What was found so far, as JSON."""
+    document = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, which the"
+        " run and all of its workers share",
+        "versions": {one: version(one) for one in ("selector", "ray", "torch")},
+        "seed": SEED,
+        "mean_seconds": mean,
+        "parts_each": len(model.parts),
+        "part_bytes_each": sum(model.parts),
+        "document_bytes_each": len(model.document),
+        "rows": [asdict(row) for row in sorted(rows, key=lambda row: row.workers)],
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def parse() -> argparse.Namespace:

@@ -58,19 +58,18 @@ class Cluster:
         Raises:
             UsageError: an address was given, and no cluster is there, or it runs another Ray.
         """
-        if ray.is_initialized():
-            with _stdout_kept():
+        with _stdout_kept():
+            if ray.is_initialized():
                 yield True
-            return
-        with _stdout_kept(), _signals_kept():
-            is_there = self.address != "local" and self._join()
-        try:
-            with _stdout_kept():
-                yield is_there
-        finally:
-            # Ray also gives SIGTERM back to nobody.
+                return
             with _signals_kept():
-                ray.shutdown()
+                is_there = self.address != "local" and self._join()
+            try:
+                yield is_there
+            finally:
+                # Ray gives SIGTERM back to nobody.
+                with _signals_kept():
+                    ray.shutdown()
 
     def _join(self) -> bool:
         try:
