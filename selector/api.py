@@ -201,17 +201,13 @@ def _task(given: TaskLike) -> str | GivenTask | Task:
 
 def _image_size(task: str | GivenTask | Task, given: int | None) -> int:
     given = whole_or_none("image_size", given)
-    if isinstance(task, Task):
-        if given not in (None, task.image_size):
-            raise UsageError(
-                f"image_size must be that of the Task, {task.image_size}, or left out,"
-                f" found {given}."
-            )
-        return task.image_size
+    if isinstance(task, Task) and given not in (None, task.image_size):
+        raise UsageError(
+            f"image_size must be that of the Task, {task.image_size}, or left out, found {given}."
+        )
     if given is not None:
         return given
-    own = None if isinstance(task, str) else task.image_size
-    return own or _DEFAULT_SIZE
+    return (None if isinstance(task, str) else task.image_size) or _DEFAULT_SIZE
 
 
 def _check_kinds(store: object, task_options: object) -> None:
