@@ -32,6 +32,9 @@ RETRIES = 3
 _AHEAD = 1.0
 # Seconds that the office has to end by itself; Ray tells people of one that is killed before.
 _FAREWELL = 5.0
+# Seconds between two looks at who has finished: that costs more than a letter, and no worker waits
+# for it, as each has its next job already.
+_GLANCE = 0.05
 # Seconds until the listener is called again.
 _EVERY = 1.0
 # Seconds after which the cluster may have become another.
@@ -128,7 +131,8 @@ class _Spread:
         self._waiting = deque(range(len(jobs)))
         self._deaths = [0] * len(jobs)
         self._running: dict[Any, int] = {}
-        self._capacity, self._looked, self._told = 0.0, float("-inf"), float("-inf")
+        self._capacity = 0.0
+        self._looked = self._glanced = self._told = float("-inf")
         self._perform, self._office = ray.remote(_perform), open_office()
         # In a list: the workers fetch it themselves, once each, and not with every job.
         self._work, self._environment = [ray.put(work)], dict(environment)
@@ -138,14 +142,10 @@ class _Spread:
         letters = self._office.collect.remote()
         try:
             while self._waiting or self._running:
-                self._fill()
-                for ready in _ready([letters, *self._running]):
-                    if ready == letters:
-                        for letter in ray.get(letters):
-                            self._read(letter)
-                        letters = self._office.collect.remote()
-                    else:
-                        self._finish(ready)
+                if ray.wait([letters], timeout=_GLANCE)[0]:
+                    for letter in ray.get(letters):
+                        self._read(letter)
+                    letters = self._office.collect.remote()
                 self._look_up()
         finally:
             for task in self._running:
@@ -155,8 +155,15 @@ class _Spread:
             ray.kill(self._office)
 
     def _look_up(self) -> None:
-        if time.monotonic() - self._told > _EVERY:
-            self._told = time.monotonic()
+        """From the letters, now and then."""
+        now = time.monotonic()
+        if now - self._glanced > _GLANCE:
+            self._glanced = now
+            for task in _finished(list(self._running)):
+                self._finish(task)
+            self._fill()
+        if now - self._told > _EVERY:
+            self._told = now
             self._listener.still()
 
     def _fill(self) -> None:
@@ -223,10 +230,8 @@ class _Spread:
         self._waiting.appendleft(job)
 
 
-def _ready(references: list[Any]) -> list[Any]:
-    """Those that are there; after a while without any, none."""
-    ray.wait(references, num_returns=1, timeout=_EVERY)
-    found, _ = ray.wait(references, num_returns=len(references), timeout=0)
+def _finished(tasks: list[Any]) -> list[Any]:
+    found = ray.wait(tasks, num_returns=len(tasks), timeout=0)[0] if tasks else ()
     return list(found)
 
 
