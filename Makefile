@@ -1,5 +1,6 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
 # `make check-browser` looks at a report in a real browser, Chromium, which has to be on PATH.
+# `make check-crash` kills runs and takes their disk, memory, Hub and clock away; half an hour.
 # `make fuzz` feeds 10,000 wrong inputs of each kind; failures and a table as JSON are in bench/fuzz.
 # `make soak` ranks a thousand times in one process; `make check-oldest` runs the tests with the oldest
 # versions that pyproject.toml allows, which live in .venv-oldest.
@@ -15,7 +16,11 @@ OLDEST := .venv-oldest
 DATA ?=
 TASKS ?=
 
-.PHONY: rank test check check-browser check-oldest fuzz soak docs bench bench-ranking install clean
+# How often `make check-crash` kills, and where it writes what came out.
+KILLS ?= 100
+CRASHES ?= bench/crash.json
+
+.PHONY: rank test check check-browser check-crash check-oldest fuzz soak docs bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -34,6 +39,10 @@ docs: $(VENV)/.installed
 
 check-browser: $(VENV)/.installed-browser
 	PYTHONPATH=tests $(BIN)/python tests/browser/check_report.py
+
+check-crash: $(VENV)/.installed-dev
+	mkdir -p bench
+	PYTHONPATH=tests $(BIN)/python tests/crash/check_crash.py --kills $(KILLS) -o $(CRASHES)
 
 fuzz: $(VENV)/.installed-fuzz
 	mkdir -p bench

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from importlib.resources import files
 from pathlib import Path
@@ -274,46 +276,6 @@ def test_a_hub_that_is_down_is_exit_code_75(environment: dict[str, str], tmp_pat
     assert "hub_unavailable" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "kill"]
-)
-def test_an_interrupted_run_ends_at_once_and_continues(
-    environment: dict[str, str], number: signal.Signals, code: int
-) -> None:
-    # The second candidate is large enough to be under way when the signal comes.
-    command = [
-        str(BIN / "selector"), "rank", *DIGITS, "--model", local(ROBUST),
-        "--model", local("tiny_resnet.cifar10"), "--steps", "100",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        # A shell that starts the tests in the background makes their children deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    assert f"1/2 {ROBUST}: measured" in line
-    process.send_signal(number)
-    sent = time.monotonic()
-    stdout, stderr = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert time.monotonic() - sent < 5  # one second on a machine that does nothing else
-    assert "the same command continues" in stderr
-    assert stdout == ""
-
-    resumed = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    assert resumed.stderr is not None
-    assert f"1/2 {ROBUST}: kept from an earlier run" in resumed.stderr.readline()
-    resumed.kill()
-    resumed.communicate()
-
-
 def test_help_names_both_the_task_and_the_exit_codes(environment: dict[str, str]) -> None:
     top = selector("--help", env=environment)
     assert top.returncode == 0
@@ -368,6 +330,28 @@ def test_a_reader_that_has_enough_is_no_fault(
         assert done.stderr.splitlines()[-1] == "0", done.stderr
         assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
     assert json.loads(output.read_text(encoding="utf-8"))["ranking"]
+
+
+def test_a_signal_while_a_result_is_printed_has_its_code(environment: dict[str, str]) -> None:
+    reading, writing = os.pipe()
+    room = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    command = [str(BIN / "selector"), "schema"]
+    with subprocess.Popen(
+        command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True
+    ) as process:
+        until = time.monotonic() + 30
+        waiting = bytearray(4)
+        # It is printing once the pipe, which nobody reads, is full.
+        while int.from_bytes(waiting, sys.byteorder) < room:
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.01)
+            fcntl.ioctl(reading, termios.FIONREAD, waiting)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    os.close(reading)
+    os.close(writing)
+    assert process.returncode == 143
+    assert said.startswith("terminated: ") and "Traceback" not in said
 
 
 def test_a_folder_that_takes_no_file_is_named_before_anything_is_measured(ranked: Path) -> None:

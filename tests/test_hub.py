@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -181,6 +182,22 @@ def test_resumes_after_kill(fake_hub: FakeHub, hub_cache: Path, commit: str) -> 
     process.communicate()
     assert list(hub_cache.rglob("*.incomplete"))
     assert hub.fetch(REPO, commit).files[1].sha256 == sha256(WEIGHTS)
+    assert not list(hub_cache.rglob("*.incomplete"))
+
+
+def test_a_download_under_way_elsewhere_is_left_alone(
+    fake_hub: FakeHub, hub_cache: Path, commit: str
+) -> None:
+    blob = (hub.fetch(REPO, commit).directory / "model.safetensors").resolve()
+    unfinished = blob.with_name(f"{blob.name}.1a2b3c4d.incomplete")
+    unfinished.write_bytes(b"half")
+    lock = hub_cache / ".locks" / blob.parents[1].name / f"{blob.name}.lock"
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        hub.fetch(REPO, commit)
+        assert unfinished.exists()
+    hub.fetch(REPO, commit)
+    assert not unfinished.exists()
 
 
 def test_timm_loads_what_was_fetched(fake_hub: FakeHub, tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import json
 import os
 import re
+import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +108,26 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
     document.write_atomically(path, "second\n")
     assert path.read_bytes() == b"second\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    killed = "from selector.reports import document; import os, pathlib, signal, sys\n"
+    killed += "document.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
+    killed += "document.write_atomically(pathlib.Path(sys.argv[1]), 'half')\n"
+    path = tmp_path / "out[1].json"
+    done = subprocess.run([sys.executable, "-c", killed, str(path)])
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    others = [tmp_path / name for name in (".out[1].json.mine", ".out1.json.12345678.partial")]
+    for one in others:
+        one.write_text("somebody else's")
+    with left.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        document.write_atomically(path, "beside a writer that lives\n")
+        assert left.exists()
+    document.write_atomically(path, "whole\n")
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+    assert path.read_text() == "whole\n"
 
 
 def test_text_is_utf_8_in_any_locale(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ function in a module of its own, and a row at the bottom.
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +20,7 @@ from selector.cli.configured import PREFIX, ConfigurableCommand, ConfigurableGro
 from selector.cli.discover import discover
 from selector.cli.doctor import doctor
 from selector.cli.documents import schema, shell_init
-from selector.cli.exits import end, exit_codes, terminate, written
+from selector.cli.exits import end, exit_codes, signals, written
 from selector.cli.explain import explain
 from selector.cli.gate import gate
 from selector.cli.lock import lock
@@ -48,9 +47,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console scripts ``selector`` and ``select``."""
-    signal.signal(signal.SIGTERM, terminate)
     try:
-        with written():
+        with signals(), written():
             app()
     except SystemExit as ended:
         end(int(ended.code or 0))

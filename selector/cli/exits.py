@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -48,6 +49,19 @@ def exit_codes() -> Iterator[None]:
         _leave(EXIT_INTERRUPTED, "interrupted")
     except Terminated:
         _leave(EXIT_TERMINATED, "terminated")
+
+
+@contextmanager
+def signals() -> Iterator[None]:
+    """SIGTERM has its own code to the end of the process, whatever a command is doing by then."""
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except Terminated:
+        _leave(EXIT_TERMINATED, "terminated")
+    finally:
+        # What follows takes a second, has nothing to keep, and is no place for exceptions.
+        _end_at_once_when_told()
 
 
 def _code(error: SelectorError) -> int:
@@ -132,6 +146,14 @@ def end(code: int) -> NoReturn:
 
 def _leave(code: int, why: str) -> NoReturn:
     """End now: a measurement or a download may be running in a thread that cannot be stopped."""
+    _end_at_once_when_told()
     stderr.print(f"{why}: what was measured is kept; the same command continues from there.")
-    sys.stdout.flush()
+    # Stdout is left as it is: its reader may be why somebody has lost patience.
     os._exit(code)
+
+
+def _end_at_once_when_told() -> None:
+    """A signal that comes now ends the process, without a word and with its usual code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as behind nohup, or a shell's &
+            signal.signal(number, signal.SIG_DFL)

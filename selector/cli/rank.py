@@ -201,7 +201,7 @@ def rank(
             ranking = session.run(request, stderr, on_outcome(form))
         if output is not None:
             document.write_atomically(output, document.to_json(ranking))
-    print_ranking(ranking, form)
+        print_ranking(ranking, form)
     retryable = [skipped.retryable for skipped in (*ranking.skipped, *_uncertified(ranking))]
     raise typer.Exit(exit_code(len(ranking.ranking), retryable))
 

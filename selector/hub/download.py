@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +94,7 @@ def hash_files(directory: Path, names: Iterable[str] = TIMM_FILES) -> tuple[File
 def _fetch_file(repo_id: str, commit: str, name: str, delivery: Delivery) -> tuple[Path, FileHash]:
     """One file: as cached or downloaded, and once more if it is not what was promised."""
     path = _download(repo_id, commit, name, delivery)
+    _remove_abandoned(path)
     promised = delivery.locked.get(name) or _promised(path, repo_id, commit, name)
     found = attempt(lambda: _verified(path, name, promised), repo_id, commit, name)
     if found is None:
@@ -128,6 +132,25 @@ def _download(
         )
 
     return Path(attempt(download, repo_id, commit, name))
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete unfinished downloads of a cached file, left by processes that were killed.
+
+    The client begins each in a file of a new name, and never looks at it again. While it fetches
+    a file it holds the file's lock, so whoever has that knows that nobody fetches it.
+    """
+    if not path.is_symlink():
+        return
+    blob = Path(os.path.normpath(path.parent / path.readlink()))
+    left = list(blob.parent.glob(f"{blob.name}.*incomplete"))
+    repository = blob.parents[1]
+    lock = repository.parent / ".locks" / repository.name / f"{blob.name}.lock"
+    # Another process may be fetching it, and in a cache that cannot be written they stay.
+    for one in left:
+        with suppress(OSError), lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            one.unlink()
 
 
 def _promised(path: Path, repo_id: str, commit: str, name: str) -> str | None:
