@@ -27,6 +27,7 @@ from selector.arguments import (
     whole_or_none,
 )
 from selector.candidates import Candidate, Chosen, Pinned, check_distinct, from_models
+from selector.engines import choose_engine
 from selector.errors import UsageError
 from selector.modules import Module, module_candidate
 from selector.norms import Norm, check_threats
@@ -76,6 +77,7 @@ def rank(
     sigma: float | None = None,
     device: str = "auto",
     seed: int = 0,
+    engine: str = "local",
     store: str | Path | None = None,
     fresh: bool = False,
     allow_pickle: bool = False,
@@ -168,6 +170,7 @@ def rank(
                 side,
             ),
             store=None if store is None else Path(store),
+            engine=choose_engine(text("engine", engine)),
             command=_call(arguments | {"task": given}),
         )
         return session.run(request, _console(shown=progress), on_outcome)
@@ -198,17 +201,13 @@ def _task(given: TaskLike) -> str | GivenTask | Task:
 
 def _image_size(task: str | GivenTask | Task, given: int | None) -> int:
     given = whole_or_none("image_size", given)
-    if isinstance(task, Task):
-        if given not in (None, task.image_size):
-            raise UsageError(
-                f"image_size must be that of the Task, {task.image_size}, or left out,"
-                f" found {given}."
-            )
-        return task.image_size
+    if isinstance(task, Task) and given not in (None, task.image_size):
+        raise UsageError(
+            f"image_size must be that of the Task, {task.image_size}, or left out, found {given}."
+        )
     if given is not None:
         return given
-    own = None if isinstance(task, str) else task.image_size
-    return own or _DEFAULT_SIZE
+    return (None if isinstance(task, str) else task.image_size) or _DEFAULT_SIZE
 
 
 def _check_kinds(store: object, task_options: object) -> None:

@@ -14,12 +14,14 @@ class Abandoned(BaseException):
     """Nobody waits for the work any more; no failure of a candidate, nor of anything else."""
 
 
-def in_background(work: Callable[[Callable[[_T], None]], None]) -> Generator[_T]:
+def in_background(
+    work: Callable[[Callable[[_T], None]], None], farewell: float = 0.0
+) -> Generator[_T]:
     """Run ``work(emit)`` in a thread of its own and yield what it emits.
 
     The main thread then only waits, so Ctrl-C takes effect at once and not after the native call
     that happens to be running. When this is closed before its end, the work ends with what it
-    emits next.
+    emits next, and is waited for so many seconds as ``farewell`` says.
     """
     items: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
     left = threading.Event()
@@ -37,7 +39,8 @@ def in_background(work: Callable[[Callable[[_T], None]], None]) -> Generator[_T]
         else:
             items.put((False, None))
 
-    threading.Thread(target=run, name="measure", daemon=True).start()
+    thread = threading.Thread(target=run, name="measure", daemon=True)
+    thread.start()
     try:
         while True:
             more, item = items.get()
@@ -49,3 +52,4 @@ def in_background(work: Callable[[Callable[[_T], None]], None]) -> Generator[_T]
                 raise item
     finally:
         left.set()
+        thread.join(farewell)

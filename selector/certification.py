@@ -11,12 +11,11 @@ from selector import session, store
 from selector.candidates import Chosen
 from selector.certifying import smoothing_record
 from selector.describing import run_record, task_record
-from selector.devices import choose_device, keep_freed_memory
 from selector.fetching import FetchRules
 from selector.protocol import Overrides, choose_protocol
 from selector.radii import Smoothing
 from selector.records import Certification, CertifiedCandidate, Skipped
-from selector.scheduling import Kept
+from selector.scheduling import LOCAL, Engine, Kept, Means
 from selector.tasks import load_task
 from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
@@ -41,6 +40,7 @@ class Request:
     seed: int
     fresh: bool
     store: Path | None = None
+    engine: Engine = LOCAL
 
 
 def run(request: Request, console: Console) -> Certification:
@@ -50,17 +50,13 @@ def run(request: Request, console: Console) -> Certification:
         UsageError: something asked for does not exist or makes no sense.
     """
     setting = prepare(request, console)
-    outcomes = session.certify(
-        request.chosen.candidates,
-        setting,
-        request.smoothing,
-        Kept(request.store or store.default_path(), request.fresh),
-        FetchRules(request.allow_pickle),
-        console,
-    )
+    kept = Kept(request.store or store.default_path(), request.fresh)
+    means = Means(kept, FetchRules(request.allow_pickle), request.engine)
+    candidates = request.chosen.candidates
+    outcomes = session.certify(candidates, setting, request.smoothing, means, console)
     certified = [one for one in outcomes if isinstance(one, CertifiedCandidate)]
     return Certification(
-        **dict(run_record(request.chosen, setting.device)),
+        **dict(run_record(request.chosen, request.engine.describe(setting.device))),
         task=task_record(setting.task),
         smoothing=smoothing_record(request.smoothing, request.seed),
         certified=tuple(sorted(certified, key=order_key)),
@@ -74,9 +70,7 @@ def prepare(request: Request, console: Console) -> Setting:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
-    device = choose_device(request.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = request.engine.choose_device(request.device)
     protocol = choose_protocol("standard", device.type, request.overrides, request.seed)
     sizes = protocol.sizes
     sizes = replace(sizes, validation=max(1, sizes.train // _VALIDATION_SHARE))

@@ -10,7 +10,7 @@ from torch import Tensor
 from selector import intervals, keys
 from selector.candidates import Candidate
 from selector.choosing import ChosenHead, choose_probe
-from selector.devices import full_precision
+from selector.devices import describe_device, full_precision
 from selector.heads import Labelled
 from selector.measuring import Measuring
 from selector.peaks import device_peak, process_peak
@@ -153,4 +153,5 @@ def _cost(run: Run) -> CertificationCost:
         batch_size=run.batch.value,
         peak_process_bytes=process_peak(),
         peak_device_bytes=device_peak(run.setting.device),
+        device=describe_device(run.setting.device),
     )

@@ -9,16 +9,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from selector import __version__
 from selector.candidates import Chosen
 from selector.configuration import configured
-from selector.devices import describe_device
 from selector.evaluation import constant_accuracy, prior_entropy
 from selector.protocol import PROTOCOL_VERSION, RHO, Protocol
 from selector.records import (
     ConfiguredOption,
+    DeviceRecord,
     ImagesRecord,
     LockRecord,
     ObjectiveKind,
@@ -41,13 +39,13 @@ _LIBRARIES = (
 
 
 def run_record(
-    chosen: Chosen, device: torch.device, command: tuple[str, ...] | None = None
+    chosen: Chosen, device: DeviceRecord, command: tuple[str, ...] | None = None
 ) -> RunRecord:
     """Of what runs now.
 
     Args:
         chosen: its candidates.
-        device: that measures.
+        device: that measured.
         command: that asked for it; None: the one that started this process.
     """
     return RunRecord(
@@ -55,7 +53,7 @@ def run_record(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command or (Path(sys.argv[0]).name, *sys.argv[1:]),
         configured=tuple(ConfiguredOption(**asdict(one)) for one in configured()),
-        device=describe_device(device),
+        device=device,
         versions={name: version(name) for name in _LIBRARIES},
         lock=_lock_record(chosen),
     )

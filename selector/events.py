@@ -71,6 +71,30 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Underway:
+    """Several candidates are measured at once.
+
+    Attributes:
+        names: of those, in the order in which they began.
+    """
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What measured a candidate is gone, and the candidate is begun again elsewhere.
+
+    Attributes:
+        name: which.
+        reason: what became of it.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Looked:
     """A candidate of a race was looked at.
 
@@ -85,5 +109,5 @@ class Looked:
     share: float
 
 
-Event = Started | Entered | Passed | Recalled | Looked | Finished | FetchEvent
+Event = Started | Entered | Passed | Recalled | Underway | Retried | Looked | Finished | FetchEvent
 Emit = Callable[[Event], None]

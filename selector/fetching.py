@@ -144,7 +144,7 @@ def look_up(pinned: Pinned, rules: FetchRules) -> Wanted:
     if candidate.source == "local":
         check_files(candidate.directory, candidate.checkpoint)
         return Wanted(None, 0)
-    commit = _commit(candidate, pin)
+    commit = find_commit(candidate, pin)
     files = hub.look_up(candidate.repo_id, commit, candidate.files)
     return Wanted(commit, sum(file.size for file in files if not file.cached))
 
@@ -194,7 +194,13 @@ def prepare(pinned: Pinned, commit: str | None, on_bytes: Callable[[int], None])
     )
 
 
-def _commit(candidate: Candidate, pin: Pin | None) -> str:
+def find_commit(candidate: Candidate, pin: Pin | None) -> str:
+    """The commit that a candidate of the Hub is measured at.
+
+    Raises:
+        CandidateError: it is unknown.
+        HubUnavailable: the Hub is down.
+    """
     if pin is not None and pin.commit is not None:
         return pin.commit
     return hub.resolve(candidate.repo_id, candidate.revision)

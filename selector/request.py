@@ -7,11 +7,12 @@ from pathlib import Path
 
 from selector import store
 from selector.candidates import Chosen
+from selector.fetching import FetchRules
 from selector.norms import Norm
 from selector.protocol import Overrides, Preset
 from selector.racing import Goal
 from selector.radii import Leaders
-from selector.scheduling import Kept
+from selector.scheduling import LOCAL, Engine, Kept, Means
 from selector.tasks import Task
 from selector.tasks.given import GivenTask
 from selector.tasks.options import TaskOptions
@@ -24,7 +25,7 @@ class Request:
     Candidates are ranked under the first of ``threats``; the others are for curves. ``began`` is
     when, by ``time.monotonic``: a budget counts from there. Measurements are kept in ``store``;
     None: where they are by default. ``command`` is what documents say made them; None: what
-    started this process.
+    started this process. ``engine`` measures.
     """
 
     task: str | GivenTask | Task
@@ -44,8 +45,14 @@ class Request:
     leaders: Leaders | None = None
     store: Path | None = None
     command: tuple[str, ...] | None = None
+    engine: Engine = LOCAL
 
     @property
     def kept(self) -> Kept:
         """Where results are kept and looked up."""
         return Kept(self.store or store.default_path(), self.fresh)
+
+    @property
+    def means(self) -> Means:
+        """What candidates are measured by."""
+        return Means(self.kept, FetchRules(self.allow_pickle), self.engine)

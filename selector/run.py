@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selector.backbones import Backbone
 from selector.batches import AT_ONCE, PRECISION_NAMES, BatchSize, Images, Precision, extract
-from selector.devices import Stopwatch
+from selector.devices import Stopwatch, describe_device
 from selector.errors import CandidateError, UsageError
 from selector.heads import Labelled
 from selector.memo import Memo, recall
@@ -158,6 +158,7 @@ def cost(run: Run) -> Cost:
         seconds_heads=seconds.get("heads", 0.0),
         peak_process_bytes=process_peak(),
         peak_device_bytes=device_peak(run.setting.device),
+        device=describe_device(run.setting.device),
     )
 
 

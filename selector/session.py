@@ -18,7 +18,6 @@ from selector.choosing import HEADS
 from selector.contest import Contest, Terms
 from selector.curves import curves
 from selector.describing import ranking_record, run_record, task_record
-from selector.devices import choose_device, keep_freed_memory
 from selector.errors import UsageError, printable
 from selector.events import Emit
 from selector.fetching import FetchRules
@@ -41,7 +40,7 @@ from selector.records import (
 )
 from selector.reports.progress import Display
 from selector.request import Request
-from selector.scheduling import Kept, measure_all, measuring_classes, telling
+from selector.scheduling import Means, measuring_classes, telling
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
@@ -63,27 +62,26 @@ def run(
     """
     terms = Terms(request.goal, request.began)
     candidates, setting = request.chosen.candidates, prepare(request, console)
-    kept, rules = request.kept, FetchRules(request.allow_pickle)
+    means = request.means
     races: list[RaceRecord] = []
 
     def work(emit: Emit) -> None:
         if request.goal.is_race(len(candidates)):
-            races.append(Contest(setting, kept, terms, emit).run(candidates, rules))
+            races.append(Contest(setting, means.kept, terms, emit).run(candidates, means.rules))
         else:
-            how = measuring_classes(setting, fresh=kept.fresh)
-            measure_all(candidates, how, kept.path, rules, emit)
+            how = measuring_classes(setting, fresh=means.kept.fresh)
+            means.measure(candidates, how, emit)
 
     display = Display(console, len(candidates), planned_passes(setting).forward)
-    with display, closing(in_background(work)) as events:
+    with display, closing(in_background(work, means.engine.farewell)) as events:
         outcomes = display.follow(telling(on_outcome, events))
     ranking = _ranking(outcomes, setting, request, races[0] if races else None)
     if request.leaders is None:
         return ranking
     first = [one.name for one in ranking.ranking[: request.leaders.count]]
     pinned = {one.candidate.name: one for one in candidates}
-    smoothed = certify(
-        [pinned[name] for name in first], setting, request.leaders.smoothing, kept, rules, console
-    )
+    leaders = [pinned[name] for name in first]
+    smoothed = certify(leaders, setting, request.leaders.smoothing, means, console)
     return ranking.model_copy(update={"certified": tuple(smoothed)})
 
 
@@ -91,19 +89,17 @@ def certify(
     candidates: Sequence[Pinned],
     setting: Setting,
     smoothing: Smoothing,
-    kept: Kept,
-    rules: FetchRules,
+    means: Means,
     console: Console,
 ) -> list[CertifiedCandidate | Skipped]:
     """Certify candidates, with progress on ``console``; in their order."""
     passes = planned_certification(setting, smoothing)
 
     def work(emit: Emit) -> None:
-        how = certifying(setting, smoothing, fresh=kept.fresh)
-        measure_all(candidates, how, kept.path, rules, emit)
+        means.measure(candidates, certifying(setting, smoothing, fresh=means.kept.fresh), emit)
 
     display = Display(console, len(candidates), passes, verb="certified")
-    with display, closing(in_background(work)) as events:
+    with display, closing(in_background(work, means.engine.farewell)) as events:
         outcomes = display.follow(events)
     return [one for one in outcomes if isinstance(one, CertifiedCandidate | Skipped)]
 
@@ -114,6 +110,11 @@ def dry_run(request: Request, console: Console) -> Plan:
     Raises:
         UsageError: something asked for does not exist or makes no sense.
     """
+    if not request.engine.in_process:
+        raise UsageError(
+            "--dry-run needs --engine local: it times passes in this process.",
+            hint="Divide the time that it estimates by the number of workers.",
+        )
     candidates = request.chosen.candidates
     work = Work(prepare(request, console), FetchRules(request.allow_pickle), request.kept)
 
@@ -143,6 +144,11 @@ def prepare(request: Request, console: Console) -> Setting:
             f"--top and --budget need --objective {DEFAULT_OBJECTIVE},"
             f" found {request.objective!r}.",
             hint="Leave them out: every candidate is then measured in full.",
+        )
+    if races and not request.engine.in_process:
+        raise UsageError(
+            "--top and --budget need --engine local: a race runs on one device.",
+            hint="Leave them out: every candidate is then measured in full, many at once.",
         )
     if races and len(request.threats) > 1:
         raise UsageError(
@@ -191,9 +197,7 @@ def choose_conditions(request: Request, objectives: Iterable[str]) -> Conditions
     with_targets = " with --target-column" if request.task_options.target_columns else ""
     _check_name(f"--objective{with_targets}", request.objective, objectives)
     threats = tuple(ThreatModel(norm, eps) for norm, eps in request.threats)
-    device = choose_device(request.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    device = request.engine.choose_device(request.device)
     protocol = choose_protocol(request.preset, device.type, request.overrides, request.seed)
     return Conditions(threats, protocol, device)
 
@@ -225,7 +229,7 @@ def _ranking(
     ranked = rank(measured, seed=request.seed, objective=request.objective)
     task = task_record(setting.task)
     made = ranking_record(
-        run_record(request.chosen, setting.device, request.command),
+        run_record(request.chosen, request.engine.describe(setting.device), request.command),
         setting,
         loss_clip(len(task.classes)),
         (request.objective, OBJECTIVES[request.objective].kind),

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -21,11 +21,14 @@ import torch
 from torch import Tensor
 
 from selector.errors import UsageError, first_line, printable
-from selector.rows import Rows
+from selector.rows import Rows, ranges
 
 # More bytes than this go into a file. Memory of a GPU is its own, and reading back is slower there.
 IN_MEMORY = 64 * 2**20
 ON_DEVICE = 512 * 2**20
+
+# Rows that become one array on their way to another process.
+_CARRIED_AT_ONCE = 1024
 
 _LARGE_FILES = Path("/var/tmp")
 
@@ -64,6 +67,14 @@ class FileRows:
         found = self._empty(max(0, stop - start))
         self._read(found, start)
         return found
+
+    def __reduce__(self) -> tuple[Callable[..., FileRows], tuple[Tensor, list[np.ndarray]]]:
+        """Another process reads the rows into a file of its own, which is its as this one is ours.
+
+        They pass through memory: of both processes, and of what carries them.
+        """
+        parts = [self[part].numpy() for part in ranges(len(self), _CARRIED_AT_ONCE)]
+        return _carried, (self._like, parts)
 
     def append(self, rows: Tensor) -> None:
         """Write some more rows (b, ...), from any device.
@@ -119,6 +130,13 @@ def _in_memory(parts: Iterable[Tensor], rows: Tensor) -> Tensor:
         rows[count : count + len(part)] = part
         count += len(part)
     return rows[:count]
+
+
+def _carried(like: Tensor, parts: list[np.ndarray]) -> FileRows:
+    """The rows of another process, in a file."""
+    # An array that several processes share cannot be written, which torch would warn of.
+    owned = (torch.from_numpy(part.copy()) for part in parts)
+    return _in_file(owned, like, sum(part.nbytes for part in parts))
 
 
 def _in_file(parts: Iterable[Tensor], like: Tensor, size: int) -> FileRows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import pickle
 import shutil
 import subprocess
 import sys
@@ -203,3 +204,28 @@ def test_large_files_go_where_the_user_says(
     assert spool._folder() == Path(tempfile.gettempdir())
     monkeypatch.setattr(spool, "_LARGE_FILES", small_memory)
     assert spool._folder() == small_memory
+
+
+def test_another_process_reads_rows_into_a_file_of_its_own(
+    small_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_CARRIED_AT_ONCE", 4)
+    rows = collect(in_parts(numbers(11), 3), 11)
+    assert isinstance(rows, FileRows)
+    carried = pickle.dumps(rows)
+    del rows
+    gc.collect()
+    found = pickle.loads(carried)
+    assert isinstance(found, FileRows)
+    assert found.shape == (11, 2, 3)
+    assert torch.equal(found[:], numbers(11))
+    assert list(small_memory.iterdir()) == []
+
+
+def test_where_there_is_no_room_for_them_it_says_so(
+    small_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried = pickle.dumps(collect(in_parts(numbers(11), 3), 11))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=3))
+    with pytest.raises(UsageError, match=r"need 0\.0 GB in"):
+        pickle.loads(carried)

@@ -79,6 +79,7 @@ def certify(
     json: Annotated[
         bool, typer.Option("--json", help="Print the certificates as JSON instead of the table.")
     ] = False,
+    engine: options.Engine = "local",
     store: options.Store = None,
     fresh: options.Fresh = False,
     offline: options.Offline = False,
@@ -110,6 +111,7 @@ def certify(
             stderr.print(notice, highlight=False, soft_wrap=True)
         default_size = DEMO_SIZE if task is None else DEFAULT_SIZE
         from selector import certification
+        from selector.engines import choose_engine
 
         request = certification.Request(
             task=task or DEMO_TASK,
@@ -125,6 +127,7 @@ def certify(
             seed=seed,
             fresh=fresh,
             store=options.store_path(store),
+            engine=choose_engine(engine),
         )
         found = certification.run(request, stderr)
         if output is not None:

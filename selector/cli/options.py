@@ -86,6 +86,15 @@ MaxParams = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Use only what the Hub cache of this machine holds.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What measures. local: this process, one candidate after the other. ray: many at once,"
+        " on all devices of the cluster of Ray that RAY_ADDRESS names or `ray start` has made, else"
+        " of this machine; or HOST:PORT of a cluster that this machine is in, or ray://HOST:PORT.",
+        metavar="local|ray|ADDRESS",
+    ),
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Measure again what an earlier run has measured.")
 ]

@@ -119,6 +119,7 @@ def rank(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    engine: options.Engine = "local",
     store: options.Store = None,
     fresh: options.Fresh = False,
     offline: options.Offline = False,
@@ -158,6 +159,7 @@ def rank(
         if demo:
             stderr.print(DEMO_NOTICE, highlight=False, soft_wrap=True)
         from selector import session
+        from selector.engines import choose_engine
         from selector.request import Request
 
         request = Request(
@@ -184,6 +186,7 @@ def rank(
             began=began,
             leaders=leaders,
             store=options.store_path(store),
+            engine=choose_engine(engine),
         )
         if dry_run and not target_column:
             raise typer.Exit(

@@ -8,7 +8,7 @@ withstand; ``certified_*`` is proven, with a confidence that stands beside it.
 
 from __future__ import annotations
 
-from selector.records.base import Estimate, Record
+from selector.records.base import DeviceRecord, Estimate, Record
 from selector.records.certified import (
     CertificationCost,
     CertifiedAccuracy,
@@ -80,7 +80,6 @@ from selector.records.run import (
     OBJECTIVE_NAMES,
     SCHEMA_VERSION,
     ConfiguredOption,
-    DeviceRecord,
     ImagesRecord,
     LockRecord,
     ObjectiveKind,

@@ -19,6 +19,13 @@ class Record(BaseModel):
     )
 
 
+class DeviceRecord(Record):
+    """Where something ran."""
+
+    type: str
+    name: str
+
+
 class Estimate(Record):
     """A mean over n images with the 95 % interval of its sampling error alone."""
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from selector.records.base import Estimate, Record
+from selector.records.base import DeviceRecord, Estimate, Record
 from selector.records.measured import Provenance
 
 
@@ -63,6 +63,7 @@ class CertificationCost(Record):
     batch_size: Annotated[int, Field(description="images per pass at the end, after any halving")]
     peak_process_bytes: Annotated[int | None, Field(description="as for a ranking")]
     peak_device_bytes: Annotated[int | None, Field(description="as for a ranking")]
+    device: Annotated[DeviceRecord | None, Field(description="as for a ranking")] = None
 
     @property
     def seconds(self) -> float:

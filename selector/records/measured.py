@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selector.candidates import Pretraining, Source
-from selector.records.base import Estimate, Record
+from selector.records.base import DeviceRecord, Estimate, Record
 from selector.records.heads import BaselineScores, FrontierPoint, HeadReport
 
 MASKED = "masked_gradients"
@@ -115,6 +115,10 @@ class Cost(Record):
             " measured; null on a CPU"
         ),
     ]
+    device: Annotated[
+        DeviceRecord | None,
+        Field(description="that measured it; null where an earlier version did, which kept none"),
+    ] = None
 
     @property
     def seconds(self) -> float:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from selector.records.base import Record
+from selector.records.base import DeviceRecord, Record
 from selector.records.measured import Skipped
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
@@ -69,13 +69,6 @@ class LockRecord(Record):
     pinned: Annotated[tuple[str, ...], Field(description="names of the candidates it has")]
 
 
-class DeviceRecord(Record):
-    """Where it ran."""
-
-    type: str
-    name: str
-
-
 class ConfiguredOption(Record):
     """An option that was not typed: from the environment, or from a configuration file."""
 
@@ -94,7 +87,9 @@ class RunRecord(Record):
     configured: Annotated[
         tuple[ConfiguredOption, ...], Field(description="what holds beside the command")
     ] = ()
-    device: DeviceRecord
+    device: Annotated[
+        DeviceRecord, Field(description="several that differ are named one after the other")
+    ]
     versions: dict[str, str]
     lock: Annotated[LockRecord | None, Field(description="null: candidates as they were")] = None
 

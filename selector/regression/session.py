@@ -13,7 +13,6 @@ from selector.controls import NOISE_DRAWS, SEARCH_STEPS
 from selector.describing import images_record, ranking_record, run_record
 from selector.errors import UsageError
 from selector.events import Emit
-from selector.fetching import FetchRules
 from selector.measuring import Measuring
 from selector.protocol import SCREEN
 from selector.records import (
@@ -31,7 +30,7 @@ from selector.regression.task import RegressionTask, load_regression
 from selector.reports.progress import Display
 from selector.request import Request
 from selector.run import Prepared
-from selector.scheduling import measure_all, telling
+from selector.scheduling import telling
 from selector.session import choose_conditions, report_images
 from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget
 
@@ -51,7 +50,7 @@ def run(
     _refuse(request, dry_run=dry_run)
     task, setting = prepare(request, console)
     candidates = request.chosen.candidates
-    kept, rules = request.kept, FetchRules(request.allow_pickle)
+    means = request.means
 
     def measure(
         prepared: Prepared, setting: Setting, on_pass: Callable[[int], None]
@@ -59,11 +58,11 @@ def run(
         return evaluate(prepared, setting, task.targets, on_pass)
 
     def work(emit: Emit) -> None:
-        how = Measuring(setting, measure, RegressionEvaluation, fresh=kept.fresh)
-        measure_all(candidates, how, kept.path, rules, emit)
+        how = Measuring(setting, measure, RegressionEvaluation, fresh=means.kept.fresh)
+        means.measure(candidates, how, emit)
 
     display = Display(console, len(candidates), planned_passes(setting))
-    with display, closing(in_background(work)) as events:
+    with display, closing(in_background(work, means.engine.farewell)) as events:
         outcomes = display.follow(telling(on_outcome, events))
     return _ranking(outcomes, task, setting, request)
 
@@ -122,7 +121,7 @@ def _ranking(
     targets, mean_error = task.targets, knowing_only_the_mean(task.targets.test)
     columns = zip(targets.columns, targets.mean.tolist(), targets.sd.tolist(), strict=True)
     made = ranking_record(
-        run_record(request.chosen, setting.device, request.command),
+        run_record(request.chosen, request.engine.describe(setting.device), request.command),
         setting,
         ERROR_CLIP,
         (request.objective, OBJECTIVES[request.objective].kind),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -26,7 +26,9 @@ from selector.events import (
     Looked,
     Passed,
     Recalled,
+    Retried,
     Started,
+    Underway,
 )
 from selector.records import Outcome, Skipped
 
@@ -35,7 +37,8 @@ class Display:
     """Follows the events of a run; use as a context manager.
 
     On a terminal there is a bar for the candidate that is being measured, with its stage, one for
-    all, and one for what is fetched meanwhile; each with the time that is left.
+    all, and one for what is fetched meanwhile; each with the time that is left. Where several are
+    measured at once, the bar for all says so.
 
     Args:
         console: on stderr.
@@ -109,6 +112,10 @@ class Display:
                 case Fetched(count):
                     self._progress.advance(self._fetch, count)
                     self._count(self._fetch, 1e6, "MB")
+                case Underway(names):
+                    self._progress.update(self._bar, description=_together(names))
+                case Retried(name, reason):
+                    self._say(f"{name}: {reason}; begun again")
                 case Looked(name, images, share):
                     self._say(f"{name}: at most {share:.0%} withstand ({images} images looked at)")
                 case Finished(outcome, reused):
@@ -156,3 +163,11 @@ class Display:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _together(names: Sequence[str]) -> str:
+    """Who is measured at once: of many the first, and how many more."""
+    if not names:
+        return "all"
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return printable(f"all; {names[0]}{others} under way")
