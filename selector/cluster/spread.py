@@ -20,7 +20,7 @@ from ray.exceptions import (
 )
 
 from selector.cluster.connection import size
-from selector.cluster.office import Line, Question, Report, open_office, opened, seal
+from selector.cluster.office import Line, Question, Report, aside, open_office, opened, seal
 from selector.errors import SelectorError, UsageError, first_line
 
 # A job is begun again so often after a worker has died of it. Counted here and not by Ray, which
@@ -246,7 +246,8 @@ def _perform(
     (reference,) = work
     if reference not in _opened_before:
         _opened_before.clear()
-        _opened_before[reference] = ray.get(reference)
+        found: Any = aside(ray.get, reference)
+        _opened_before[reference] = found
     line = Line(office, job)
     line.count()
     value = _opened_before[reference](what, line)
