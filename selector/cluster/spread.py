@@ -39,6 +39,9 @@ _GLANCE = 0.05
 _EVERY = 1.0
 # Seconds after which the cluster may have become another.
 _LOOK_AGAIN = 5.0
+# A worker does many jobs, each perhaps on another GPU. CUDA never looks again at which it may see, so
+# it sees all, and a job is told which is its own: :func:`device_index`.
+_ALL_VISIBLE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
 _GONE = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError, ObjectLostError)
 
 
@@ -181,7 +184,11 @@ class _Spread:
     def _begin(self, job: int) -> None:
         needs = self._jobs[job].needs
         told = self._perform.options(
-            num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.memory, max_retries=0
+            num_cpus=needs.cpus,
+            num_gpus=needs.gpus,
+            memory=needs.memory,
+            max_retries=0,
+            runtime_env={"env_vars": _ALL_VISIBLE} if needs.gpus else None,
         )
         what = self._jobs[job].what
         task = told.remote(job, what, self._work, self._office, self._environment)
@@ -233,6 +240,13 @@ class _Spread:
 def _finished(tasks: list[Any]) -> list[Any]:
     found = ray.wait(tasks, num_returns=len(tasks), timeout=0)[0] if tasks else ()
     return list(found)
+
+
+def device_index() -> int:
+    """On a worker: which of the GPUs that it sees is that of its job."""
+    (own,) = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",").index(own) if visible else int(own)
 
 
 _opened_before: dict[Any, Work] = {}
