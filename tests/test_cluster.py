@@ -243,7 +243,7 @@ def test_a_job_that_asks_keeps_its_cpu() -> None:
 
 
 def asks_for_long(what: int, line: Line) -> int:
-    """How many run at once, by files that say so; Ray gives the CPU of who is blocked to another."""
+    """How many run at once, by files that say so."""
     folder = Path(tempfile.gettempdir()) / f"selector-{os.getppid()}"
     folder.mkdir(exist_ok=True)
     mine = folder / str(what)

@@ -39,7 +39,7 @@ _GLANCE = 0.05
 _EVERY = 1.0
 # Seconds after which the cluster may have become another.
 _LOOK_AGAIN = 5.0
-# A worker does many jobs, each perhaps on another GPU. CUDA never looks again at which it may see, so
+# A worker does many jobs, each perhaps on another GPU. CUDA looks only once at which it may see, so
 # it sees all, and a job is told which is its own: :func:`device_index`.
 _ALL_VISIBLE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
 _GONE = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError, ObjectLostError)
