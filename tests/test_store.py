@@ -401,7 +401,6 @@ def test_equal_values_have_equal_digests() -> None:
         (BUDGET, replace(BUDGET, seed=1)),
         (BUDGET, replace(BUDGET, attack=ATTACKS["apgd"])),
     ],
-    ids=str,
 )
 def test_other_values_have_other_digests(one: object, other: object) -> None:
     assert digest(one) != digest(other)

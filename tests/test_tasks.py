@@ -756,3 +756,20 @@ def test_large_images_are_decoded_in_strips_as_small_ones_are(
 def test_a_task_with_a_name_that_the_system_refuses() -> None:
     with pytest.raises(UsageError, match="found nothing at"):
         load_task("a" * 5000, image_size=8, sizes=Sizes(1, 1, 1), seed=0)
+
+
+def test_an_image_that_there_was_no_memory_for_is_told_apart_from_a_damaged_one(
+    splits: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, calls = decoding.canonical_image, 0
+
+    def starved(image: Image.Image, size: int) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise MemoryError
+        return true(image, size)
+
+    monkeypatch.setattr(decoding, "canonical_image", starved)
+    (name,) = splits.load().unreadable
+    assert name.endswith("(no memory for it)")

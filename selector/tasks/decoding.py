@@ -163,6 +163,8 @@ def _read(source: Source, size: int) -> np.ndarray | str:
     except (_TooLarge, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         most = error.most if isinstance(error, _TooLarge) else MOST_PIXELS
         return f"more than {most:,} pixels"
+    except MemoryError:
+        return "no memory for it"
     except Exception:  # noqa: BLE001 - Pillow's decoders raise nearly anything on damaged files
         return ""
 

@@ -18,8 +18,8 @@ from crash.place import CANDIDATES, ZOO, Place, Running
 _SAME = "afterwards the same command gives the same ranking"
 _CGROUP = Path("/sys/fs/cgroup")
 # More bytes of data than the libraries take: enough for the small candidates, not for the hungry.
-_SPARE = 600 * 2**20
-_HUNGRY_SIDE = 4096
+_SPARE = 300 * 2**20
+_HUNGRY_SIDE = 2048
 
 
 def full_disk(bench: Bench, count: int, seed: int) -> Iterator[Outcome]:
