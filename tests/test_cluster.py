@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,9 @@ class Heard:
     deaths: list[int] = field(default_factory=list)
     gone: dict[int, str] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def answer(self, method: str, arguments: Sequence[Any]) -> object:
         self.asked.append((method, tuple(arguments)))

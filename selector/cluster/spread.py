@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -80,6 +81,10 @@ class Job:
 class Listener(Protocol):
     """Who answers workers, and hears what comes of their jobs; called from one thread."""
 
+    def together(self) -> AbstractContextManager[None]:
+        """A block of several answers; they are sent when it has ended."""
+        ...
+
     def answer(self, method: str, arguments: Sequence[Any]) -> object:
         """What a worker asked for; a question may come twice."""
         ...
@@ -146,8 +151,7 @@ class _Spread:
         try:
             while self._waiting or self._running:
                 if ray.wait([letters], timeout=_GLANCE)[0]:
-                    for letter in ray.get(letters):
-                        self._read(letter)
+                    self._read(ray.get(letters))
                     letters = self._office.collect.remote()
                 self._look_up()
         finally:
@@ -194,17 +198,24 @@ class _Spread:
         task = told.remote(job, what, self._work, self._office, self._environment)
         self._running[task] = job
 
-    def _read(self, letter: Question | Report) -> None:
-        if isinstance(letter, Report):
-            if letter.job in self._running.values():
-                self._listener.progress(letter.job, letter.totals)
-            return
+    def _read(self, letters: Sequence[Question | Report]) -> None:
+        answers = []
+        with self._listener.together():
+            for letter in letters:
+                if isinstance(letter, Question):
+                    answers += self._answered(letter)
+                elif letter.job in self._running.values():
+                    self._listener.progress(letter.job, letter.totals)
+        # Not before: who is told that something is kept must be able to die.
+        for number, answer in answers:
+            self._office.answer.remote(number, seal(answer))
+
+    def _answered(self, question: Question) -> list[tuple[str, object]]:
         try:
-            method, arguments = opened(letter.asked)
+            method, arguments = opened(question.asked)
         except _GONE:
-            return  # so is who asked
-        answer = self._listener.answer(method, arguments)
-        self._office.answer.remote(letter.number, seal(answer))
+            return []  # so is who asked
+        return [(question.number, self._listener.answer(method, arguments))]
 
     def _finish(self, task: Any) -> None:
         job = self._running.pop(task)
