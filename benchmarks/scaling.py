@@ -220,7 +220,7 @@ class Driver:
     """What the engine's desk does, with a store that is real."""
 
     def __init__(self, store: Store, model: Model) -> None:
-        self._store = store
+        self._store, self.together = store, store.together
         self._record = Evaluation.model_validate_json(model.document)
         self.values: list[Any] = []
         self.letters = 0

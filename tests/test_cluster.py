@@ -8,10 +8,11 @@ import re
 import signal
 import sqlite3
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def cluster() -> Iterator[None]:
         patch.setenv("RAY_worker_niceness", "0")
         # Workers do not find this module, so they get what they need of it.
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        options = {"num_cpus": 2, "_memory": 64 * GIB, "object_store_memory": 10**8}
+        options = {"num_cpus": 2, "num_gpus": 2, "_memory": 64 * GIB, "object_store_memory": 10**8}
         with Cluster("local", options).connected():
             session = ray._private.worker._global_node.session_name
             assert processes_of(session)
@@ -113,8 +114,13 @@ class Heard:
     gone: dict[int, str] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
 
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def answer(self, method: str, arguments: Sequence[Any]) -> object:
         self.asked.append((method, tuple(arguments)))
+        if method == "slow":
+            time.sleep(0.02)
         return method, tuple(arguments)
 
     def progress(self, job: int, totals: Mapping[str, int]) -> None:
@@ -209,6 +215,48 @@ def test_the_environment_is_set_before_the_work_is_read() -> None:
     told = {"SELECTOR_TEST_OF_RAY": "yes"}
     spread([Job("SELECTOR_TEST_OF_RAY", LIGHT)], lambda what, line: os.environ[what], heard, told)
     assert heard.values[0][0] == "yes"
+
+
+def its_gpu(what: int, line: Line) -> tuple[str | None, str, int]:
+    """What Ray gave a job, while the other one is under way."""
+    (own,) = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    time.sleep(1.0)
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "7,1,0"
+    found = spreading.device_index()
+    os.environ.pop("CUDA_VISIBLE_DEVICES")
+    assert spreading.device_index() == int(own)
+    return before, own, found
+
+
+def test_each_job_is_told_its_own_gpu_of_all_that_its_worker_sees() -> None:
+    heard = Heard()
+    spread([Job(what, replace(LIGHT, gpus=1)) for what in range(4)], its_gpu, heard, {})
+    found = [value for value, _ in heard.values.values()]
+    assert {own for _, own, _ in found} == {"0", "1"}
+    # Ray leaves the variable alone, and a place among those that it names is a place in it.
+    assert {before for before, *_ in found} == {os.environ.get("CUDA_VISIBLE_DEVICES")}
+    assert {(own, index) for _, own, index in found} == {("0", 2), ("1", 1)}
+
+
+def test_a_job_that_asks_keeps_its_cpu() -> None:
+    heard = Heard()
+    spread([Job(what, LIGHT) for what in range(12)], asks_for_long, heard, {})
+    assert max(value for value, _ in heard.values.values()) <= 2
+
+
+def asks_for_long(what: int, line: Line) -> int:
+    """How many run at once, by files that say so."""
+    folder = Path(tempfile.gettempdir()) / f"selector-{os.getppid()}"
+    folder.mkdir(exist_ok=True)
+    mine = folder / str(what)
+    mine.touch()
+    most = 0
+    for _ in range(20):
+        line.ask("slow")
+        most = max(most, len(list(folder.iterdir())))
+    mine.unlink()
+    return most
 
 
 # --- candidates ----------------------------------------------------------------------------------
@@ -463,8 +511,11 @@ def test_which_device_is_for_ray_to_say(device: str) -> None:
         RayEngine().choose_device(device)
 
 
-def test_the_device_is_one_of_the_cluster() -> None:
+def test_the_device_is_one_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     far = RayEngine("127.0.0.1:6379")  # connected already
+    assert far.choose_device("auto") == far.choose_device("cuda") == torch.device("cuda")
+    assert far.choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     assert far.choose_device("auto") == torch.device("cpu")
     with pytest.raises(UsageError, match="needs a cluster with GPUs, found none"):
         far.choose_device("cuda")

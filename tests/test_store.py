@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,26 @@ def test_what_was_put_is_there(kept: Store) -> None:
     before = evaluation("a", right(7, 10), flags=["still_rising"])
     kept.put(KEY, before)
     assert kept.get(KEY, Evaluation) == before
+
+
+def test_what_is_put_together_is_there_when_the_block_ends(kept: Store, path: Path) -> None:
+    with closing(Store(path)) as other:
+        with kept.together():
+            kept.put_part("p", LABEL, PART)
+            kept.put_part("q", LABEL, PART)
+            assert kept.get_part("p") is not None
+            assert other.get_part("p") is None
+        assert other.get_part("p") is not None and other.get_part("q") is not None
+        kept.put_part("r", LABEL, PART)
+        assert other.get_part("r") is not None
+
+
+def test_what_was_put_before_a_failure_is_kept(kept: Store, path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), kept.together():
+        kept.put_part("p", LABEL, PART)
+        raise KeyboardInterrupt
+    with closing(Store(path)) as other:
+        assert other.get_part("p") is not None
 
 
 def test_another_key_holds_nothing(kept: Store) -> None:

@@ -116,6 +116,7 @@ class Desk:
             "get_part": store.get_part,
             "put_part": store.put_part,
         }
+        self.together = store.together
         self._told: dict[int, Counter[str]] = {}
         self.devices: set[str] = set()
 

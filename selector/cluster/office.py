@@ -11,8 +11,11 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -20,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 Sealed = list[Any]
 """The bytes of an object, or a reference to them; in a list, or Ray would deliver what is meant."""
 
+_T = TypeVar("_T")
 # Questions that may wait at once: each worker has one.
 _AT_ONCE = 100_000
 # Seconds between two reports of how far a job is: a thousand workers then send 500 in a second.
@@ -128,6 +132,17 @@ def open_office() -> Any:
     )
 
 
+_other_thread = ThreadPoolExecutor(1, thread_name_prefix="aside")
+
+
+def aside(wait: Callable[..., _T], *arguments: object) -> _T:
+    """What a call gives that waits for Ray, from another thread.
+
+    When the thread of a job waits, Ray takes the job for blocked and gives its CPU to another.
+    """
+    return _other_thread.submit(wait, *arguments).result()
+
+
 @dataclass
 class Line:
     """What a worker speaks to the run through, while it does one job; usable from any thread.
@@ -143,15 +158,10 @@ class Line:
     totals: Counter[str] = field(default_factory=Counter)
     _told: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _asked: int = 0
 
     def ask(self, method: str, *arguments: object) -> Any:
         """What the run answers."""
-        with self._lock:
-            self._asked += 1
-            number = f"{ray.get_runtime_context().get_task_id()} {self._asked}"
-        question = Question(number, seal((method, arguments)))
-        return opened(ray.get(self.office.ask.remote(question)))
+        return aside(self._exchange, Question(uuid4().hex, seal((method, arguments))))
 
     def count(self, **amounts: int) -> None:
         """Add to what is counted, and report it from time to time."""
@@ -161,3 +171,6 @@ class Line:
                 return
             self._told = time.monotonic()
             self.office.report.remote(Report(self.job, dict(self.totals)))
+
+    def _exchange(self, question: Question) -> Any:
+        return opened(ray.get(self.office.ask.remote(question)))

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from ray.exceptions import (
 )
 
 from selector.cluster.connection import size
-from selector.cluster.office import Line, Question, Report, open_office, opened, seal
+from selector.cluster.office import Line, Question, Report, aside, open_office, opened, seal
 from selector.errors import SelectorError, UsageError, first_line
 
 # A job is begun again so often after a worker has died of it. Counted here and not by Ray, which
@@ -39,6 +40,9 @@ _GLANCE = 0.05
 _EVERY = 1.0
 # Seconds after which the cluster may have become another.
 _LOOK_AGAIN = 5.0
+# A worker does many jobs, each perhaps on another GPU. CUDA looks only once at which it may see, so
+# it sees all, and a job is told which is its own: :func:`device_index`.
+_ALL_VISIBLE = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
 _GONE = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError, ObjectLostError)
 
 
@@ -76,6 +80,10 @@ class Job:
 
 class Listener(Protocol):
     """Who answers workers, and hears what comes of their jobs; called from one thread."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """A block of several answers; they are sent when it has ended."""
+        ...
 
     def answer(self, method: str, arguments: Sequence[Any]) -> object:
         """What a worker asked for; a question may come twice."""
@@ -143,8 +151,7 @@ class _Spread:
         try:
             while self._waiting or self._running:
                 if ray.wait([letters], timeout=_GLANCE)[0]:
-                    for letter in ray.get(letters):
-                        self._read(letter)
+                    self._read(ray.get(letters))
                     letters = self._office.collect.remote()
                 self._look_up()
         finally:
@@ -181,23 +188,34 @@ class _Spread:
     def _begin(self, job: int) -> None:
         needs = self._jobs[job].needs
         told = self._perform.options(
-            num_cpus=needs.cpus, num_gpus=needs.gpus, memory=needs.memory, max_retries=0
+            num_cpus=needs.cpus,
+            num_gpus=needs.gpus,
+            memory=needs.memory,
+            max_retries=0,
+            runtime_env={"env_vars": _ALL_VISIBLE} if needs.gpus else None,
         )
         what = self._jobs[job].what
         task = told.remote(job, what, self._work, self._office, self._environment)
         self._running[task] = job
 
-    def _read(self, letter: Question | Report) -> None:
-        if isinstance(letter, Report):
-            if letter.job in self._running.values():
-                self._listener.progress(letter.job, letter.totals)
-            return
+    def _read(self, letters: Sequence[Question | Report]) -> None:
+        answers = []
+        with self._listener.together():
+            for letter in letters:
+                if isinstance(letter, Question):
+                    answers += self._answered(letter)
+                elif letter.job in self._running.values():
+                    self._listener.progress(letter.job, letter.totals)
+        # Not before: who is told that something is kept must be able to die.
+        for number, answer in answers:
+            self._office.answer.remote(number, seal(answer))
+
+    def _answered(self, question: Question) -> list[tuple[str, object]]:
         try:
-            method, arguments = opened(letter.asked)
+            method, arguments = opened(question.asked)
         except _GONE:
-            return  # so is who asked
-        answer = self._listener.answer(method, arguments)
-        self._office.answer.remote(letter.number, seal(answer))
+            return []  # so is who asked
+        return [(question.number, self._listener.answer(method, arguments))]
 
     def _finish(self, task: Any) -> None:
         job = self._running.pop(task)
@@ -235,6 +253,13 @@ def _finished(tasks: list[Any]) -> list[Any]:
     return list(found)
 
 
+def device_index() -> int:
+    """On a worker: which of the GPUs that it sees is that of its job."""
+    (own,) = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",").index(own) if visible else int(own)
+
+
 _opened_before: dict[Any, Work] = {}
 
 
@@ -246,7 +271,8 @@ def _perform(
     (reference,) = work
     if reference not in _opened_before:
         _opened_before.clear()
-        _opened_before[reference] = ray.get(reference)
+        found: Any = aside(ray.get, reference)
+        _opened_before[reference] = found
     line = Line(office, job)
     line.count()
     value = _opened_before[reference](what, line)

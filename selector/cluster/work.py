@@ -13,6 +13,7 @@ import torch
 
 from selector.candidates import Pinned
 from selector.cluster.office import Line
+from selector.cluster.spread import device_index
 from selector.devices import describe_device, keep_freed_memory
 from selector.errors import UsageError
 from selector.events import Event, Fetched, FetchStarted, Finished, Passed, Recalled
@@ -112,6 +113,10 @@ class MeasureOne:
         torch.set_num_threads(self.threads)
         if self.how.setting.device.type == "cpu":
             keep_freed_memory()
+        else:
+            # What the last candidate left belongs to another GPU, perhaps, and to others on it.
+            torch.cuda.empty_cache()
+            torch.cuda.set_device(device_index())
 
 
 def _said(found: Mapping[str, str]) -> str:

@@ -6,7 +6,8 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,6 +62,7 @@ class Store:
         self.path = path
         self._connection = connect(path)
         self._keeps_parts, self._used = True, list[str]()
+        self._together = False
 
     def get(self, content: Content | None, form: type[_R]) -> _R | None:
         """The record kept under it; None where there is none of this form.
@@ -169,10 +171,28 @@ class Store:
             _log.warning("%s is not tidied: %s", self.path, error)
         self._connection.close()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is put meanwhile is kept when the block ends, with one wait for the disk.
+
+        A wait takes milliseconds, and those who measure on many machines would queue for it.
+        """
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
+            try:
+                self._connection.commit()
+            except sqlite3.Error as error:
+                self._connection.rollback()
+                _log.warning("what was measured last is not kept for later runs: %s", error)
+
     def _write(self, table: str, row: Mapping[str, object]) -> None:
         columns, places = ", ".join(row), ", ".join("?" * len(row))
+        statement = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})"
+        if self._together:
+            self._connection.execute(statement, tuple(row.values()))
+            return
         with self._connection:
-            self._connection.execute(
-                f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})",
-                tuple(row.values()),
-            )
+            self._connection.execute(statement, tuple(row.values()))
