@@ -428,3 +428,17 @@ def test_what_the_reader_of_toml_stumbles_over(tmp_path: Path, text: str) -> Non
     path.write_text(text)
     with pytest.raises(UsageError, match="is not TOML"):
         configuration.read(path, {})
+
+
+@pytest.mark.parametrize("command", ["rank", "certify"])
+@pytest.mark.parametrize(("key", "value"), [("store", "evil"), ("engine", "ray://10.0.0.7:10001")])
+def test_a_file_that_was_found_does_not_say_whom_to_believe(
+    project: Path, command: str, key: str, value: str
+) -> None:
+    file = project / "selector.toml"
+    file.write_text(f'[{command}]\n{key} = "{value}"\n')
+    message = refused()
+    assert f"[{command}] {key}: does not count in a file that was found, as " in message
+    assert f"Type --{key}, or name the file: selector --config FILE" in message
+    found = shown("--config", str(file))[command][key]
+    assert (found["value"], found["origin"]) == (value, "file")

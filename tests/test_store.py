@@ -33,7 +33,7 @@ from selector.store import (
     digest,
     measurements,
 )
-from selector.store.database import FORM, checksum
+from selector.store.database import COVERED, FORM, checksum
 from selector.threat import ThreatModel
 
 PARTS = {
@@ -77,15 +77,12 @@ def kept(path: Path) -> Iterator[Store]:
 
 
 def alter(path: Path, document: str) -> None:
-    """Replace every document in the file, as another program would."""
+    """Replace the document in the file, as a selector with other records would."""
+    names = COVERED["measurements"]
     with sqlite3.connect(path) as connection:
-        assert (
-            connection.execute(
-                "UPDATE measurements SET document = ?, sha256 = ?",
-                (document, checksum(document.encode())),
-            ).rowcount
-            == 1
-        )
+        connection.execute("UPDATE measurements SET document = ?", (document,))
+        (row,) = connection.execute(f"SELECT {', '.join(names)} FROM measurements")
+        connection.execute("UPDATE measurements SET sha256 = ?", (checksum(row),))
     connection.close()
 
 

@@ -70,16 +70,63 @@ def test_a_key_that_names_nothing_or_everything(folder: Path, key: str) -> None:
     assert "must be the beginning of one key" in said("show", key, "--store", folder, code=2)
 
 
-def test_verify_finds_and_takes_out_what_was_altered(folder: Path) -> None:
+def test_verify_finds_what_was_altered_and_repair_keeps_the_rest(folder: Path) -> None:
     assert "sound" in said("verify", "--store", folder)
     alter(folder, "UPDATE measurements SET document = document || ' ' WHERE name = 'acme/a'")
-    alter(folder, "UPDATE parts SET tensors = x'00'")
+    alter(folder, "UPDATE parts SET tensors = zeroblob(9)")
     text = said("verify", "--store", folder, code=1)
     assert "part ffffffffffff is not what was put there" in text
-    assert "2 damaged" in text
-    said("verify", "--repair", "--store", folder)
+    assert "verify --repair" in text
+    assert "1 sound rows kept, 2 others" in said("verify", "--repair", "--store", folder)
     assert [row["name"] for row in rows(folder)] == ["acme/\x1b[31m[red]b"]
     assert "sound" in said("verify", "--store", folder)
+    assert [path.name for path in folder.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE parts SET forward = forward + 1",
+        "UPDATE parts SET batch_size = 1",
+        "UPDATE parts SET what = 'extract'",
+        "UPDATE measurements SET name = 'b'",
+        "UPDATE measurements SET depends = '{}'",
+        "UPDATE measurements SET document = CAST(x'ff00' AS TEXT)",
+    ],
+)
+def test_every_value_counts_in_the_checksum(folder: Path, statement: str) -> None:
+    alter(folder, statement)
+    assert "is not what was put there" in said("verify", "--store", folder, code=1)
+    said("verify", "--repair", "--store", folder)
+    assert "sound" in said("verify", "--store", folder)
+
+
+def test_show_tells_no_number_of_an_altered_row(folder: Path) -> None:
+    key = Content({"task": "t", "seed": 0}).key
+    alter(folder, "UPDATE measurements SET document = replace(document, '0.5', '0.9')")
+    assert "has been altered" in said("show", key, "--store", folder, code=2)
+    alter(folder, "UPDATE measurements SET document = '{'")
+    assert "has been altered" in said("show", key, "--store", folder, code=2)
+
+
+def test_repair_keeps_what_can_be_read_of_broken_pages(tmp_path: Path) -> None:
+    kept = Store(tmp_path / FILE)
+    for number in range(60):
+        kept.put(Content({"number": number}), evaluation(f"acme/{number}"))
+    kept.close()
+    path = tmp_path / FILE
+    whole = path.read_bytes()
+    middle = len(whole) // 2 // 4096 * 4096
+    path.write_bytes(whole[:middle] + bytes(4096) + whole[middle + 4096 :])
+    said("verify", "--store", tmp_path, code=1)
+    said("verify", "--repair", "--store", tmp_path)
+    assert "sound" in said("verify", "--store", tmp_path)
+    assert 30 < len(rows(tmp_path)) < 60
+
+
+def test_a_store_is_a_folder(folder: Path) -> None:
+    text = said("ls", "--store", folder / FILE, code=2)
+    assert "--store must be a folder, found the file" in text.replace("\n", " ")
 
 
 def test_gc_takes_out_what_it_is_told_and_gives_the_room_back(folder: Path) -> None:

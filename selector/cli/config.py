@@ -45,7 +45,8 @@ def config(
 
     A list replaces the list of what is after it. Paths are those of the working folder, as when
     typed. --push, --create-pr and --allow-pickle only count if typed; a file that was found, not
-    named, may set --output to a place in its own folder only. A policy file of gate is before its
+    named, must not set --store and --engine, and --output only to a place in its own folder. A
+    policy file of gate is before its
     options that were not typed. SELECTOR_CACHE, HF_HOME and HF_TOKEN are no options:
     what they are stays with them.
     """

@@ -24,6 +24,11 @@ TYPED_ONLY = {
     "create-pr": "it opens a pull request on the Hub",
     "allow-pickle": "it loads files in a format that can hold code",
 }
+# Options that a file must be named for; and why.
+TRUSTED_ONLY = {
+    "store": "what lies there passes for measured",
+    "engine": "it hands work to other processes, and takes what they answer",
+}
 Origin = Literal["default", "file", "environment", "command line"]
 _ORIGINS: dict[str, Origin] = {
     "DEFAULT": "default",
@@ -121,6 +126,7 @@ def configure(ctx: typer.Context, file: Path | None) -> None:
     ctx.obj = read(path, forms)
     _refuse_typed_only(ctx.obj)
     if file is None:
+        _refuse_trusted_only(ctx.obj)
         _refuse_output_elsewhere(ctx.obj, path)
     ctx.default_map = {
         name: {
@@ -191,6 +197,18 @@ def _refuse_typed_only(file: Configuration) -> None:
                 raise UsageError(
                     f"{file.table(command)} {key}: counts only if typed, as {TYPED_ONLY[key]}.",
                     hint=f"Take it out of the file, and type --{key} where it is meant.",
+                )
+
+
+def _refuse_trusted_only(file: Configuration) -> None:
+    """A file that was found, in a folder of somebody, must not say whom to believe."""
+    for command, table in file.tables.items():
+        for key in table:
+            if key in TRUSTED_ONLY:
+                raise UsageError(
+                    f"{file.table(command)} {key}: does not count in a file that was found, as"
+                    f" {TRUSTED_ONLY[key]}.",
+                    hint=f"Type --{key}, or name the file: selector --config FILE.",
                 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from selector.errors import UsageError
+from selector.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from selector.norms import Norm
@@ -218,10 +218,22 @@ def task_options(
 
 
 def store_path(folder: Path | None) -> Path | None:
-    """The file of a store in a folder; None: where it is by default."""
+    """The file of a store in a folder; None: where it is by default.
+
+    Raises:
+        UsageError: it is a file.
+    """
     from selector.store import FILE
 
-    return None if folder is None else folder / FILE
+    if folder is None:
+        return None
+    found = folder.expanduser()
+    if found.is_file():
+        raise UsageError(
+            f"--store must be a folder, found the file {printable(str(found))}.",
+            hint=f"The store is the file {FILE} in it.",
+        )
+    return found / FILE
 
 
 def go_offline() -> None:

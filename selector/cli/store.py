@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from selector.cli.exits import EXIT_NONE_RANKED, exit_codes
+from selector.cli.options import store_path
 from selector.cli.output import stdout
 from selector.cli.plain import inert
 from selector.errors import UsageError, printable
@@ -83,7 +84,11 @@ def show(
 def verify(
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Take out what is damaged.", allow_from_autoenv=False),
+        typer.Option(
+            "--repair",
+            help="Put what is sound into a new file in its place.",
+            allow_from_autoenv=False,
+        ),
     ] = False,
     folder: Folder = None,
 ) -> None:
@@ -92,14 +97,20 @@ def verify(
     selector store verify --repair
     """
     with exit_codes():
+        from selector.store import repair as repairing
         from selector.store import upkeep
 
         path = _path(folder)
-        lines = upkeep.damage(path, repair=repair)
+        lines = upkeep.damage(path)
+        kept, lost = repairing.repair(path) if lines and repair else (0, 0)
     for line in lines:
         _print_line(line)
-    done = ", taken out" if repair else "; `selector store verify --repair` takes it out"
-    _print_line(f"{path}: " + (f"{len(lines)} damaged{done}" if lines else "sound"))
+    if not lines:
+        _print_line(f"{path}: sound")
+    elif repair:
+        _print_line(f"{path}: {kept} sound rows kept, {lost} others found and left out")
+    else:
+        _print_line(f"{path}: damaged; `selector store verify --repair` keeps what is sound")
     raise typer.Exit(EXIT_NONE_RANKED if lines and not repair else 0)
 
 
@@ -155,9 +166,9 @@ def gc(
 
 
 def _path(folder: Path | None) -> Path:
-    from selector.store import FILE, default_path
+    from selector.store import default_path
 
-    return default_path() if folder is None else folder / FILE
+    return store_path(folder) or default_path()
 
 
 def _days(text: str) -> float:
@@ -166,7 +177,9 @@ def _days(text: str) -> float:
     except ValueError:
         days = -1.0
     if not 0 <= days < 1e6:
-        raise UsageError(f"--older-than must be a number of days such as 30d, found {text!r}.")
+        raise UsageError(
+            f"--older-than must be a number of days from 0 to 999999, such as 30d, found {text!r}."
+        )
     return days
 
 

@@ -151,7 +151,7 @@ class Display:
             cost = outcome.cost
             what = f"{self._verb} in {cost.seconds:.1f} s, {cost.forward_passes} images forward"
             if self._recalled:
-                what += f", {self._recalled} of them in an earlier run"
+                what += f", {self._recalled} of them from the store"
         self._recalled = 0
         self._say(f"{self._done}/{self._candidates} {outcome.name}: {what}")
 

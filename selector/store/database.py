@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,17 @@ _IN_THE_WAY = {
 }
 # Seconds to wait for another run that writes.
 _PATIENCE = 60
+
+# Of each table, what its checksum is of, in this order.
+COVERED = {
+    "measurements": ("key", "form", "name", "model", "depends", "document"),
+    "parts": (
+        *("key", "model", "what", "forward", "backward", "seconds", "batch_size", "bytes"),
+        "tensors",
+    ),
+}
+# Of each table, when a row was made and used.
+TIMES = {"measurements": ("created",), "parts": ("created", "used")}
 
 _TABLES = """
 CREATE TABLE measurements (
@@ -77,7 +88,7 @@ def connect(path: Path) -> sqlite3.Connection:
         _bring_up_to_date(connection, path)
     except sqlite3.Error as error:
         connection.close()
-        raise _unusable(path, error) from None
+        raise _failure(path, error) from None
     except BaseException:
         connection.close()
         raise
@@ -128,25 +139,31 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        # What Python itself cannot make sense of has no code.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-        if code & 0xFF in _IN_THE_WAY:
-            raise _unusable(path, error) from None
-        raise damaged(path, str(error)) from None
+        raise _failure(path, error) from None
 
 
 def damaged(path: Path, what: str) -> DamagedStore:
     """The error for a store that holds something else than what was put there."""
     return DamagedStore(
         f"the store {path} is damaged: {what}.",
-        hint="`selector store verify --repair` takes out what is; or delete that file, or give"
-        " --store another folder.",
+        hint="`selector store verify --repair` keeps what is sound of it; or give --store another"
+        " folder.",
     )
 
 
-def checksum(data: bytes) -> str:
-    """sha256 of what is kept, that a changed byte is noticed."""
-    return hashlib.sha256(data).hexdigest()
+def checksum(values: Iterable[str | bytes | int | float]) -> str:
+    """sha256 of what a row holds, that any change of it is noticed."""
+    found = hashlib.sha256()
+    for value in values:
+        data = value if isinstance(value, bytes) else str(value).encode()
+        found.update(len(data).to_bytes(8, "little") + data)
+    return found.hexdigest()
+
+
+def _failure(path: Path, error: sqlite3.Error) -> StoreError:
+    # What Python itself cannot make sense of has no code.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return _unusable(path, error) if code & 0xFF in _IN_THE_WAY else damaged(path, str(error))
 
 
 def _unusable(path: Path, error: Exception) -> StoreError:

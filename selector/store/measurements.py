@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import platformdirs
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from selector.records import (
     Sweep,
 )
 from selector.store.contents import Content
-from selector.store.database import checksum, connect, damaged, reading
+from selector.store.database import COVERED, checksum, connect, damaged, reading
 from selector.store.parts import Label, Part, from_bytes
 from selector.store.upkeep import trim_parts
 
@@ -33,6 +33,7 @@ PARTS_LIMIT = 10 * 10**9
 ROOM_FOR_OTHERS = 10**9
 
 Measured = Evaluation | Sweep | RegressionEvaluation | Screened | CertifiedCandidate
+_MEASUREMENT, _PART = (", ".join(COVERED[table]) for table in ("measurements", "parts"))
 _R = TypeVar("_R", bound=Record)
 _log = logging.getLogger(__name__)
 
@@ -74,15 +75,15 @@ class Store:
             return None
         with reading(self.path):
             row = self._connection.execute(
-                "SELECT document, sha256 FROM measurements WHERE key = ?", (content.key,)
+                f"SELECT {_MEASUREMENT}, sha256 FROM measurements WHERE key = ?", (content.key,)
             ).fetchone()
         if row is None:
             return None
-        document, expected = row
-        if checksum(document.encode()) != expected:
+        *values, expected = row
+        if checksum(values) != expected:
             raise damaged(self.path, f"measurement {content.key[:12]} has been altered")
         try:
-            return form.model_validate_json(document)
+            return form.model_validate_json(values[-1])
         except ValidationError:
             # Written by another version of the record; measuring again replaces it.
             return None
@@ -91,15 +92,13 @@ class Store:
         """Keep a measurement, replacing an older one; a full disk is a warning, not the end."""
         if content is None:
             return
-        document = measured.model_dump_json()
         row = {
             "key": content.key,
             "form": type(measured).__name__,
             "name": measured.name,
             "model": measured.model,
             "depends": content.text,
-            "document": document,
-            "sha256": checksum(document.encode()),
+            "document": measured.model_dump_json(),
         }
         try:
             self._write("measurements", row)
@@ -114,16 +113,15 @@ class Store:
         """
         with reading(self.path):
             row = self._connection.execute(
-                "SELECT forward, backward, seconds, batch_size, tensors, sha256 FROM parts"
-                " WHERE key = ?",
-                (key,),
+                f"SELECT {_PART}, sha256 FROM parts WHERE key = ?", (key,)
             ).fetchone()
         if row is None:
             return None
-        *numbers, data, expected = row
-        if checksum(data) != expected:
+        *values, expected = row
+        if checksum(values) != expected:
             raise damaged(self.path, f"part {key[:12]} has been altered")
         self._used.append(key)
+        _, _, _, *numbers, _, data = values
         return Part(from_bytes(data), *numbers)
 
     def put_part(self, key: str, label: Label, part: Part) -> None:
@@ -144,7 +142,6 @@ class Store:
             "batch_size": part.batch_size,
             "bytes": len(data),
             "tensors": data,
-            "sha256": checksum(data),
         }
         try:
             if shutil.disk_usage(self.path.parent).free < len(data) + ROOM_FOR_OTHERS:
@@ -188,7 +185,8 @@ class Store:
                 self._connection.rollback()
                 _log.warning("what was measured last is not kept for later runs: %s", error)
 
-    def _write(self, table: str, row: Mapping[str, object]) -> None:
+    def _write(self, table: str, row: Mapping[str, Any]) -> None:
+        row = {**row, "sha256": checksum(row[name] for name in COVERED[table])}
         columns, places = ", ".join(row), ", ".join("?" * len(row))
         statement = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})"
         if self._together:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selector.errors import UsageError
-from selector.store.database import checksum, connect, reading
+from selector.store.database import COVERED, checksum, connect, damaged, reading
 
 Kind = Literal["measurement", "part"]
 _TABLES: dict[Kind, str] = {"measurement": "measurements", "part": "parts"}
-_CONTENT: dict[Kind, str] = {"measurement": "document", "part": "tensors"}
 # Characters of a key that tell rows apart in practice.
 SHORT_KEY = 12
 
@@ -86,45 +85,37 @@ def details(path: Path, start: str) -> dict[str, Any]:
             hint="`selector store ls` lists them.",
         )
     (one,) = found
+    table = _TABLES[one.kind]
     shown: dict[str, Any] = dict(vars(one))
     with _opened(path) as connection:
+        values = next((sound for _, sound in _rows(connection, table, one.key)), None)
+        if values is None:
+            raise damaged(path, f"{one.kind} {one.key[:SHORT_KEY]} has been altered")
         if one.kind == "measurement":
-            depends, document = connection.execute(
-                "SELECT depends, document FROM measurements WHERE key = ?", (one.key,)
-            ).fetchone()
-            return shown | {"depends_on": json.loads(depends), "record": json.loads(document)}
-        forward, backward, seconds, used = connection.execute(
-            "SELECT forward, backward, seconds, used FROM parts WHERE key = ?", (one.key,)
-        ).fetchone()
-    passes = {"forward_passes": forward, "backward_passes": backward, "seconds": seconds}
-    return shown | passes | {"used": used}
+            depends, document = json.loads(values["depends"]), json.loads(values["document"])
+            return shown | {"depends_on": depends, "record": document}
+        (used,) = connection.execute("SELECT used FROM parts WHERE key = ?", (one.key,)).fetchone()
+    passes = {f"{way}_passes": values[way] for way in ("forward", "backward")}
+    return shown | passes | {"seconds": values["seconds"], "used": used}
 
 
-def damage(path: Path, *, repair: bool = False) -> list[str]:
-    """What is wrong with a store, a line each; taken out where it can be, if that is asked for.
+def damage(path: Path) -> list[str]:
+    """What is wrong with a store, a line each.
 
     Raises:
-        DamagedStore: the file itself is broken, so that nothing can be taken out of it.
+        StoreError: the file is no store, or cannot be read.
     """
     lines: list[str] = []
     with _opened(path) as connection:
-        found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
-        lines += [line for line in found if line != "ok"]
-        bad: list[tuple[Kind, str]] = []
-        for kind in _TABLES:
-            for key, content, expected in connection.execute(
-                f"SELECT key, {_CONTENT[kind]}, sha256 FROM {_TABLES[kind]}"
-            ):
-                data = content.encode() if isinstance(content, str) else content
-                if checksum(data) != expected:
+        try:
+            found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+            lines += [line for line in found if line != "ok"]
+        except sqlite3.DatabaseError as error:
+            lines.append(str(error))
+        for kind, table in _TABLES.items():
+            for key, sound in _rows(connection, table):
+                if sound is None:
                     lines.append(f"{kind} {key[:SHORT_KEY]} is not what was put there")
-                    bad.append((kind, key))
-        if repair:
-            with connection:
-                for kind, key in bad:
-                    connection.execute(f"DELETE FROM {_TABLES[kind]} WHERE key = ?", (key,))
-            if lines and len(lines) > len(bad):
-                connection.execute("REINDEX")
     return lines
 
 
@@ -173,6 +164,28 @@ def _size(connection: sqlite3.Connection) -> tuple[int, int]:
         " measurements UNION ALL SELECT count(*), total(bytes) FROM parts)"
     ).fetchone()
     return int(rows), int(size)
+
+
+def _rows(
+    connection: sqlite3.Connection, table: str, key: str | None = None
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Keys of rows, with what they hold; None where that is not what was put there."""
+    names = COVERED[table]
+    # Bytes that are no text are damage, and no reason not to go on.
+    connection.text_factory = lambda data: data.decode(errors="replace")
+    rows = connection.execute(
+        f"SELECT {', '.join(names)}, sha256 FROM {table} WHERE ? IS NULL OR key = ?", (key, key)
+    )
+    while True:
+        try:
+            row = next(rows, None)
+        except sqlite3.DatabaseError:
+            return  # a page is broken, which the integrity check tells
+        if row is None:
+            return
+        *values, expected = row
+        sound = dict(zip(names, values, strict=True)) if checksum(values) == expected else None
+        yield str(row[0]), sound
 
 
 @contextmanager
