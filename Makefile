@@ -25,8 +25,9 @@ CRASHES ?= bench/crash.json
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
 
+# Two processes with a thread each: more would wait for each other.
 test: $(VENV)/.installed-dev check
-	$(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -36,9 +36,9 @@ def test_a_run_that_is_hit_in_every_phase_continues_to_the_same_ranking(
         fell.append(hit.fell)
         assert not list(left(place, hit, number, reference))
         assert not list(unrepeated(place, hit.ended, before, reference))
-    # A commit takes milliseconds: the kill may come when it is over.
-    assert fell[2] in ("storing", "measuring")
-    assert fell[:2] + fell[3:] == ["fetching", "measuring", "measuring", "starting"]
+    assert (fell[0], fell[4]) == ("fetching", "starting")
+    # A commit takes milliseconds: a kill may come when it is over, or has just begun.
+    assert set(fell[1:4]) <= {"storing", "measuring"}
     before = read_store(place.store)
     again = place.run()
     assert not list(unrepeated(place, again, before, reference))

@@ -471,8 +471,10 @@ def test_the_best_are_lost_no_more_often_than_stated(
 ) -> None:
     class Forgetful:
         def __init__(self, path: Path) -> None:
-            self.get = self.get_screened = lambda key: None
-            self.put = lambda key, record: None
+            self.get = lambda content, form: None
+            self.put = lambda content, record: None
+            self.get_part = lambda key: None
+            self.put_part = lambda key, label, part: None
             self.close = lambda: None
 
     monkeypatch.setattr(contest, "Store", Forgetful)
