@@ -88,7 +88,13 @@ def connect(path: Path) -> sqlite3.Connection:
         _bring_up_to_date(connection, path)
     except sqlite3.Error as error:
         connection.close()
-        raise _failure(path, error) from None
+        failure = _failure(path, error)
+        if isinstance(failure, DamagedStore):
+            failure.hint = (
+                "Nothing of it can be read: delete that file, or give --store another folder, or"
+                " set SELECTOR_CACHE."
+            )
+        raise failure from None
     except BaseException:
         connection.close()
         raise
@@ -147,7 +153,7 @@ def damaged(path: Path, what: str) -> DamagedStore:
     return DamagedStore(
         f"the store {path} is damaged: {what}.",
         hint="`selector store verify --repair` keeps what is sound of it; or give --store another"
-        " folder.",
+        " folder, or set SELECTOR_CACHE.",
     )
 
 
