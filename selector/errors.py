@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+_LONGEST = 2000
+
 
 class SelectorError(Exception):
     """A failure that a person can act on.
@@ -22,12 +24,17 @@ class SelectorError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # What was found may be of any length.
+        super().__init__(_cut(message))
+        self.message = _cut(message)
+        self.hint = _cut(hint)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 class UsageError(SelectorError):

@@ -773,3 +773,19 @@ def test_an_image_that_there_was_no_memory_for_is_told_apart_from_a_damaged_one(
     monkeypatch.setattr(decoding, "canonical_image", starved)
     (name,) = splits.load().unreadable
     assert name.endswith("(no memory for it)")
+
+
+def test_a_home_folder_with_a_nul_is_no_task() -> None:
+    with pytest.raises(UsageError, match="--task ~\\?a"):
+        load_task("~\0a", image_size=32, sizes=Sizes(1, 1, 1), seed=0)
+
+
+def test_no_images_have_no_digests() -> None:
+    none = Split(torch.empty(0, 3, 8, 8, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+    assert none.digests.shape == (0, 32)
+
+
+def test_no_error_is_longer_than_a_screen_or_two() -> None:
+    error = UsageError("a" * 10_000, hint="b" * 10_000)
+    assert (len(error.message), len(error.hint)) == (2000, 2000)
+    assert error.message.endswith("…")

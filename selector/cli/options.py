@@ -227,7 +227,10 @@ def store_path(folder: Path | None) -> Path | None:
 
     if folder is None:
         return None
-    found = folder.expanduser()
+    try:
+        found = folder.expanduser()
+    except (RuntimeError, ValueError) as error:  # ~nobody, and a NUL after ~
+        raise UsageError(f"--store {printable(str(folder))}: {error}.") from None
     if found.is_file():
         raise UsageError(
             f"--store must be a folder, found the file {printable(str(found))}.",

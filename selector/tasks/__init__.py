@@ -142,7 +142,7 @@ def _form(spec: str) -> str:
             return prefix
     try:
         path = Path(spec).expanduser()
-    except RuntimeError as error:  # ~nobody
+    except (RuntimeError, ValueError) as error:  # ~nobody, and a NUL after ~
         raise UsageError(f"--task {printable(spec)}: {error}") from None
     if is_folder(path):
         if any(is_file(path / name) for name in SAVED_FILES):

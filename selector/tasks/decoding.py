@@ -69,7 +69,8 @@ class Split:
             for part in ranges(len(self), _HASHED_AT_ONCE)
             for image in self.pixels[part]
         ]
-        return torch.frombuffer(bytearray(b"".join(each)), dtype=torch.uint8).view(-1, 32)
+        # torch makes nothing of an empty buffer.
+        return torch.tensor(list(b"".join(each)), dtype=torch.uint8).view(-1, 32)
 
 
 def canonical_image(image: Image.Image, size: int) -> np.ndarray:
