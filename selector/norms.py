@@ -11,6 +11,8 @@ from selector.errors import UsageError, shorten
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
+# Beyond what a float can hold.
+_MOST_DIGITS = 400
 
 
 def parse_eps(text: str, option: str = "--eps") -> float:
@@ -28,12 +30,20 @@ def parse_eps(text: str, option: str = "--eps") -> float:
     """
     parts = text.replace(" ", "").split("/")
     try:
-        over, under = (Decimal(part) for part in (parts if len(parts) > 1 else [*parts, "1"]))
-        return float(Fraction(over) / Fraction(under))
+        over, under = (_exact(part) for part in (parts if len(parts) > 1 else [*parts, "1"]))
+        return float(over / under)
     except (ValueError, InvalidOperation, ZeroDivisionError, OverflowError):
         raise UsageError(
             f"{option} must be a number or a fraction such as 4/255, found {shorten(repr(text))}."
         ) from None
+
+
+def _exact(text: str) -> Fraction:
+    value = Decimal(text)
+    # 1e999999999 is a few characters, and as a whole number a GB.
+    if value.is_finite() and value and abs(value.adjusted()) > _MOST_DIGITS:
+        raise OverflowError
+    return Fraction(value)
 
 
 def parse_threats(text: str, norm: Norm, option: str = "--eps") -> tuple[tuple[Norm, float], ...]:

@@ -67,3 +67,9 @@ def test_a_long_size_is_cut_in_the_message() -> None:
     with pytest.raises(UsageError) as caught:
         parse_eps("x" * 10_000)
     assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "1/1e999000074", "0.5e99999999"])
+def test_a_number_that_no_memory_holds_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match="must be a number or a fraction"):
+        parse_eps(text)
