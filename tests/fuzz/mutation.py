@@ -406,7 +406,7 @@ def in_safetensors(data: bytes, rng: Random) -> bytes:
         body = rng.choice((body[:-1], body + b"\x00", b"", body[: len(body) // 2], body * 2))
     else:
         return as_bytes(data, rng)
-    return max(0, length).to_bytes(8, "little")[:8] + header + body
+    return min(max(0, length), 2**64 - 1).to_bytes(8, "little") + header + body
 
 
 _DTYPES = (
