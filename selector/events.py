@@ -52,7 +52,7 @@ class Passed:
 
 @dataclass(frozen=True)
 class Recalled:
-    """What images had given in an earlier run was taken over; they are among those of Passed."""
+    """What images give was in the store already; they are among those of Passed."""
 
     images: int
 

@@ -92,7 +92,7 @@ def verify(
     ] = False,
     folder: Folder = None,
 ) -> None:
-    """Check every byte of the store against its checksums; exit code 1: something is damaged.
+    """Check every row of the store against its checksum; exit code 1: something is damaged.
 
     selector store verify --repair
     """

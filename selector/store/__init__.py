@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from selector.store.contents import Content, digest
 from selector.store.database import DamagedStore, StoreError
-from selector.store.measurements import FILE, Measured, Store, default_folder, default_path
+from selector.store.measurements import FILE, Measured, Store, default_path
 from selector.store.parts import Label, Part, Shelf
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Shelf",
     "Store",
     "StoreError",
-    "default_folder",
     "default_path",
     "digest",
 ]
