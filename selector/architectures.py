@@ -47,7 +47,7 @@ def measurable(architecture: str) -> CandidateError | None:
         features = _features(network, height, width)
     except (NotImplementedError, TypeError, AttributeError) as error:
         return _no_pooled_features(_what(error))
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - nor what a network raises
         return CandidateError(
             "forward_failed", f"the network fails on its own input size: {_what(error)}."
         )

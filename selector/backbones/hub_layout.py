@@ -78,6 +78,7 @@ def _build(directory: Path) -> nn.Module:
 def _values(weights: Path) -> int:
     """How many values a safetensors file holds."""
     with safe_open(weights, framework="pt") as file:
+        # It has keys, and cannot be iterated over.
         return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
