@@ -80,6 +80,13 @@ def _holds_memory() -> None:
     bytearray(2**26)[::4096] = b"\1" * (2**26 // 4096)
 
 
+def _speaks_long() -> None:
+    error = UsageError("a")
+    # As an error would that does not cut what it says.
+    error.message = "a" * 5000
+    raise error
+
+
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "an error that nobody has documented": (lambda: {}["a"], "KeyError at"),
     "a file in the current folder": (lambda: Path("a").write_text("b"), "wrote elsewhere"),
@@ -87,7 +94,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a program": (lambda: subprocess.run([sys.executable, "-c", ""], check=True), "ran a program"),
     "a temporary file that stays": (lambda: tempfile.mkstemp(), "left a file"),
     "memory": (_holds_memory, "of memory"),
-    "a long error": (lambda: _refuse("a" * 5000), "error of 5000 characters"),
+    "a long error": (_speaks_long, "error of 5000 characters"),
     "an error that a terminal obeys": (lambda: _refuse("\x1b[31m"), "control characters"),
 }
 
