@@ -2,7 +2,8 @@
 
 Everything is real but the passes: the cluster, its worker processes, the letters, the store. In
 place of passes a worker sleeps. First one built-in candidate is measured for real: each
-simulated one then asks for and puts as many parts, of as many bytes, and a document like its.
+simulated one then asks what there is and puts as many parts, of as many bytes, and a document like
+its.
 
 How long candidates take is drawn, with a seed, from the parameters of those in registry.yaml (0.4
 to 632 million, half of them below 26 million, 66 in the mean), to which passes are about in
@@ -191,13 +192,16 @@ def simulate(count: int, mean: float, model: Model) -> list[Simulated]:
 
 
 def work(one: Simulated, line: Line) -> str:
-    """What a worker does for a candidate, as :class:`selector.measuring.Measuring` does it."""
+    """What a worker does for a candidate, as :class:`selector.measuring.Measuring` does it.
+
+    Through :class:`selector.cluster.work.FarStore`, that is, which would bring torch to each.
+    """
     line.ask("get", one.name)
+    line.ask("part_keys", one.name)
     for place, count in enumerate(one.parts):
-        line.ask("get_part", f"{one.name} {place}")
         time.sleep(one.seconds / len(one.parts))
         line.count(passed=1)
-        line.ask("put_part", f"{one.name} {place}", os.urandom(count))
+        line.tell("put_part", f"{one.name} {place}", os.urandom(count))
     line.ask("put", one.name)
     return one.name
 
@@ -231,8 +235,8 @@ class Driver:
         name, *data = arguments
         if method == "get":
             return self._store.get(Content({"candidate": name}), Evaluation)
-        if method == "get_part":
-            return self._store.get_part(name)
+        if method == "part_keys":
+            return self._store.part_keys(name)
         if method == "put_part":
             tensor = torch.frombuffer(bytearray(data[0]), dtype=torch.uint8)
             part = Part({"value": tensor}, forward=1, backward=1, seconds=1.0, batch_size=1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selector.backbones import Passes
 from selector.batches import Images
-from selector.store import Label, Part, Shelf, digest
+from selector.store import Label, Part, Shelf, part_key
 
 _T = TypeVar("_T")
 
@@ -73,7 +73,7 @@ def recall(
     """
     if memo is None or images.digests is None:
         return compute(images, *arguments), 0.0
-    key = digest((memo.owner, compute.__name__, _conditions(images), arguments))
+    key = part_key(memo.owner, (compute.__name__, _conditions(images), arguments))
     part = memo.find(key)
     if part is not None:
         passes.recall(part.forward, part.backward)

@@ -107,12 +107,14 @@ class Heard:
         deaths: of jobs whose worker died.
         gone: jobs that were given up.
         asked: every question.
+        pause: seconds that an answer to ``slow`` takes.
     """
 
     values: dict[int, Any] = field(default_factory=dict)
     deaths: list[int] = field(default_factory=list)
     gone: dict[int, str] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
+    pause: float = 0.02
 
     def together(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -120,7 +122,7 @@ class Heard:
     def answer(self, method: str, arguments: Sequence[Any]) -> object:
         self.asked.append((method, tuple(arguments)))
         if method == "slow":
-            time.sleep(0.02)
+            time.sleep(self.pause)
         return method, tuple(arguments)
 
     def progress(self, job: int, totals: Mapping[str, int]) -> None:
@@ -145,6 +147,17 @@ def asks(what: int, line: Line) -> Any:
     line.count(passed=2)
     line.count(passed=3)
     return line.ask("twice", what), line.ask("again", what, what)
+
+
+def tells(what: int, line: Line) -> tuple[float, Any]:
+    """Tell two things, ask one, tell one more; the seconds that telling first took."""
+    began = time.monotonic()
+    line.tell("slow", what)
+    took = time.monotonic() - began
+    line.tell("slow", what + 1)
+    answer = line.ask("slow", what + 2)
+    line.tell("slow", what + 3)
+    return took, answer
 
 
 def dies(what: str, line: Line) -> str:
@@ -177,6 +190,15 @@ def test_every_job_is_done_once_and_every_question_answered() -> None:
         what: ((("twice", (what,)), ("again", (what, what))), {"passed": 5}) for what in range(7)
     }
     assert len(heard.asked) == 14
+
+
+def test_who_tells_goes_on_and_is_heard_in_order() -> None:
+    heard = Heard(pause=0.3)
+    spread([Job(5, LIGHT)], tells, heard, {})
+    ((took, answer), _) = heard.values[0]
+    assert answer == ("slow", (7,))
+    assert heard.asked == [("slow", (5 + n,)) for n in range(4)]
+    assert took < heard.pause
 
 
 def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(
@@ -329,6 +351,43 @@ def test_each_engine_takes_over_what_the_other_has_measured(
         assert [one.reused for one in done] == [True, True]
         assert not [event for event in heard if isinstance(event, Passed)]
         assert rows(path, "parts", "rowid, key, seconds") == before
+
+
+def test_a_worker_asks_once_what_there_is_and_only_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answer = Desk.answer
+
+    def listen(desk: Desk, method: str, arguments: Sequence[Any]) -> object:
+        asked.append(method)
+        return answer(desk, method, arguments)
+
+    monkeypatch.setattr(Desk, "answer", listen)
+    path = tmp_path / "store.sqlite"
+    measure = (RayEngine(), [Pinned(ZOO[NAMES[0]])], measuring_classes(setting()), path)
+    measured(*measure)
+    parts = len(rows(path, "parts", "key"))
+    assert parts > 4
+    # What it has kept itself may be of use to it again.
+    again = asked.count("get_part")
+    assert again < parts / 4
+    once = {"get": 1, "part_keys": 1, "put": 1}
+    assert Counter(asked) == Counter(once) + Counter(put_part=parts, get_part=again)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM measurements")
+    asked.clear()
+    measured(*measure)
+    assert Counter(asked) == Counter(once) + Counter(get_part=parts + again)
+
+
+def measured(
+    engine: RayEngine, candidates: Sequence[Pinned], how: Measuring, path: Path
+) -> Sequence[Event]:
+    """What was told of it."""
+    heard: list[Event] = []
+    engine.measure_all(candidates, how, path, FetchRules(), heard.append)
+    return heard
 
 
 @dataclass(frozen=True)

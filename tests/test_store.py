@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from selector.records import Evaluation
 from selector.search import Budget
 from selector.sensitivity import displacement_aim, loss_aim
 from selector.store import (
+    OWNED,
     Content,
     DamagedStore,
     Label,
@@ -32,6 +34,7 @@ from selector.store import (
     default_path,
     digest,
     measurements,
+    part_key,
 )
 from selector.store.database import COVERED, FORM, checksum
 from selector.threat import ThreatModel
@@ -272,6 +275,18 @@ def test_a_part_comes_back_bit_by_bit(kept: Store) -> None:
     assert found.tensors["stuck"].tolist() == [True, False]
     assert (found.forward, found.backward, found.seconds, found.batch_size) == (7, 5, 1.25, 4)
     assert kept.get_part("q") is None
+
+
+def test_the_parts_of_one_backbone_are_listed(kept: Store) -> None:
+    one, other = "1" * 64, "2" * 64
+    keys = {part_key(one, ("a", 1)), part_key(one, ("a", 2))}
+    assert len(keys) == 2 and not {part_key(other, ("a", 1)), part_key("1" * 63 + "2", 1)} & keys
+    for key in (*keys, part_key(other, ("a", 1))):
+        assert re.fullmatch(r"[0-9a-f]{64}", key)
+        kept.put_part(key, LABEL, PART)
+    assert {key[-OWNED:] for key in keys} == {"1" * OWNED}
+    assert kept.part_keys("1" * OWNED) == keys
+    assert kept.part_keys("3" * OWNED) == frozenset()
 
 
 def test_parts_leave_others_room(

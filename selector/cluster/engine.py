@@ -113,6 +113,7 @@ class Desk:
         self._answers: Mapping[str, Callable[..., object]] = {
             "get": store.get,
             "put": store.put,
+            "part_keys": store.part_keys,
             "get_part": store.get_part,
             "put_part": store.put_part,
         }

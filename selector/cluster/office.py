@@ -11,8 +11,8 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -145,7 +145,9 @@ def aside(wait: Callable[..., _T], *arguments: object) -> _T:
 
 @dataclass
 class Line:
-    """What a worker speaks to the run through, while it does one job; usable from any thread.
+    """What a worker speaks to the run through, while it does one job.
+
+    Any thread may count; one asks and tells.
 
     Attributes:
         office: between them.
@@ -156,21 +158,42 @@ class Line:
     office: Any
     job: int
     totals: Counter[str] = field(default_factory=Counter)
-    _told: float = float("-inf")
+    _told: Future[Any] | None = None
+    _reported: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, method: str, *arguments: object) -> Any:
-        """What the run answers."""
-        return aside(self._exchange, Question(uuid4().hex, seal((method, arguments))))
+        """What the run answers, to everything that it was told before as well."""
+        self.settle()
+        return self._send(method, arguments).result()
+
+    def tell(self, method: str, *arguments: object) -> None:
+        """Ask, and wait for the answer only before the next question.
+
+        One letter at most is on its way: what a worker's death can lose has a bound, and so has
+        the memory that letters take.
+        """
+        self.settle()
+        self._told = self._send(method, arguments)
+
+    def settle(self) -> None:
+        """Wait until the run has answered all that it was told."""
+        if self._told is not None:
+            self._told.result()
+            self._told = None
 
     def count(self, **amounts: int) -> None:
         """Add to what is counted, and report it from time to time."""
         with self._lock:
             self.totals.update(amounts)
-            if time.monotonic() - self._told < _PACE:
+            if time.monotonic() - self._reported < _PACE:
                 return
-            self._told = time.monotonic()
+            self._reported = time.monotonic()
             self.office.report.remote(Report(self.job, dict(self.totals)))
+
+    def _send(self, method: str, arguments: Sequence[object]) -> Future[Any]:
+        question = Question(uuid4().hex, seal((method, arguments)))
+        return _other_thread.submit(self._exchange, question)
 
     def _exchange(self, question: Question) -> Any:
         return opened(ray.get(self.office.ask.remote(question)))

@@ -276,4 +276,5 @@ def _perform(
     line = Line(office, job)
     line.count()
     value = _opened_before[reference](what, line)
+    line.settle()
     return value, dict(line.totals)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +20,7 @@ from selector.events import Event, Fetched, FetchStarted, Finished, Passed, Reca
 from selector.fetching import Ahead, FetchRules
 from selector.measuring import Measuring
 from selector.records import DeviceRecord, Record
-from selector.store import Content, Label, Measured, Part
+from selector.store import OWNED, Content, Label, Measured, Part
 
 _R = TypeVar("_R", bound=Record)
 # What must be the same everywhere: keys of the store name them, and numbers depend on them.
@@ -41,9 +41,16 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class FarStore:
-    """The store of the run, from a worker; see :class:`selector.measuring.Library`."""
+    """The store of the run, from a worker; see :class:`selector.measuring.Library`.
+
+    Attributes:
+        line: to the run.
+        known: keys of the parts that each backbone has, as the run knows them; they are asked for
+            once, and then only what is there, since nobody else measures the same.
+    """
 
     line: Line
+    known: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def get(self, content: Content | None, form: type[_R]) -> _R | None:
         """A whole measurement."""
@@ -56,12 +63,17 @@ class FarStore:
 
     def get_part(self, key: str) -> Part | None:
         """What passes gave."""
-        found: Part | None = self.line.ask("get_part", key)
+        owned = key[-OWNED:]
+        if owned not in self.known:
+            self.known[owned] = self.line.ask("part_keys", owned)
+        found: Part | None = self.line.ask("get_part", key) if key in self.known[owned] else None
         return found
 
     def put_part(self, key: str, label: Label, part: Part) -> None:
-        """Keep it; it is kept when this returns."""
-        self.line.ask("put_part", key, label, part)
+        """Keep it; it is kept when the next is sent, and passes go on meanwhile."""
+        self.line.tell("put_part", key, label, part)
+        if (owned := key[-OWNED:]) in self.known:
+            self.known[owned] |= {key}
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from selector.store.contents import Content, digest
+from selector.store.contents import OWNED, Content, digest, part_key
 from selector.store.database import DamagedStore, StoreError
 from selector.store.measurements import FILE, Measured, Store, default_path
 from selector.store.parts import Label, Part, Shelf
 
 __all__ = [
     "FILE",
+    "OWNED",
     "Content",
     "DamagedStore",
     "Label",
@@ -19,4 +20,5 @@ __all__ = [
     "StoreError",
     "default_path",
     "digest",
+    "part_key",
 ]

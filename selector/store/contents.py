@@ -14,6 +14,9 @@ from torch import Tensor
 
 from selector.records import SCHEMA_VERSION
 
+# Digits of a part's key that say whose it is.
+OWNED = 16
+
 
 @dataclass(frozen=True)
 class Content:
@@ -34,6 +37,16 @@ class Content:
     def key(self) -> str:
         """sha256 of it, 64 hex digits."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def part_key(owner: str, value: object) -> str:
+    """Key of a part, 64 hex digits: it ends as that of its owner begins, that all can be listed.
+
+    Args:
+        owner: key of the backbone.
+        value: which part of all that are its own, as :func:`digest` takes it.
+    """
+    return digest((owner, value))[:-OWNED] + owner[:OWNED]
 
 
 def digest(value: object) -> str:

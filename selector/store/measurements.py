@@ -22,7 +22,7 @@ from selector.records import (
     Screened,
     Sweep,
 )
-from selector.store.contents import Content
+from selector.store.contents import OWNED, Content
 from selector.store.database import COVERED, checksum, connect, damaged, reading
 from selector.store.parts import Label, Part, from_bytes
 from selector.store.upkeep import trim_parts
@@ -123,6 +123,18 @@ class Store:
         self._used.append(key)
         _, _, _, *numbers, _, data = values
         return Part(from_bytes(data), *numbers)
+
+    def part_keys(self, owned: str) -> frozenset[str]:
+        """Keys of all parts that a backbone has.
+
+        Args:
+            owned: the last OWNED digits of one of them.
+        """
+        with reading(self.path):
+            rows = self._connection.execute(
+                f"SELECT key FROM parts WHERE substr(key, -{OWNED}) = ?", (owned,)
+            ).fetchall()
+        return frozenset(key for (key,) in rows)
 
     def put_part(self, key: str, label: Label, part: Part) -> None:
         """Keep what passes gave, where that leaves room on the disk.
