@@ -11,8 +11,9 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -28,6 +29,8 @@ _T = TypeVar("_T")
 _AT_ONCE = 100_000
 # Seconds between two reports of how far a job is: a thousand workers then send 500 in a second.
 _PACE = 2.0
+# Seconds that reports may lie at the office.
+_GATHER = 1.0
 # Bytes of a letter that the office keeps itself; an actor's call is quicker than the object store.
 _LETTER = 64 * 1024
 
@@ -86,33 +89,33 @@ class Office:
     async def ask(self, question: Question) -> Sealed:
         """The answer, once somebody has given it."""
         self._asking[question.number] = asyncio.get_running_loop().create_future()
-        self._post(question)
+        self._letters.append(question)
+        self._arrived.set()
         return await self._asking[question.number]
 
     @ray.method(max_task_retries=0)  # the next one says as much  # type: ignore[untyped-decorator]
     async def report(self, report: Report) -> None:
-        """Tell how far a job is."""
-        self._post(report)
+        """Tell how far a job is; nobody waits for that, so it goes with the next question."""
+        self._letters.append(report)
 
-    async def collect(self) -> list[Question | Report]:
-        """All letters since the last time, at least one; none once it is closed."""
-        await self._arrived.wait()
+    async def collect(self, answers: Mapping[str, Sealed]) -> list[Question | Report]:
+        """All letters since the last time; without a question, those of a second.
+
+        Args:
+            answers: by the number of the question; one whose asker is gone goes to nobody.
+        """
+        for number, answer in answers.items():
+            waiting = self._asking.pop(number, None)
+            if waiting is not None:
+                waiting.set_result(answer)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._arrived.wait(), _GATHER)
         self._arrived.clear()
         letters, self._letters = self._letters, []
         return letters
 
-    async def answer(self, number: str, answer: Sealed) -> None:
-        """Let who asked have this; one who is gone needs no answer."""
-        waiting = self._asking.pop(number, None)
-        if waiting is not None:
-            waiting.set_result(answer)
-
     async def close(self) -> None:
         """Let nobody wait for letters."""
-        self._arrived.set()
-
-    def _post(self, letter: Question | Report) -> None:
-        self._letters.append(letter)
         self._arrived.set()
 
 
@@ -158,20 +161,21 @@ class Line:
     office: Any
     job: int
     totals: Counter[str] = field(default_factory=Counter)
-    _told: Future[Any] | None = None
+    _told: Any = None
     _reported: float = float("-inf")
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, method: str, *arguments: object) -> Any:
-        """What the run answers, to everything that it was told before as well."""
+        """What the run answers, when it has answered all that it was told before."""
+        answer = self._send(method, arguments)
         self.settle()
-        return self._send(method, arguments).result()
+        return aside(_read, answer)
 
     def tell(self, method: str, *arguments: object) -> None:
-        """Ask, and wait for the answer only before the next question.
+        """Ask, and wait for the answer only with that of the next question.
 
-        One letter at most is on its way: what a worker's death can lose has a bound, and so has
-        the memory that letters take.
+        So few letters are on their way at once: what a worker's death can lose has a bound, and
+        so has the memory that they take.
         """
         self.settle()
         self._told = self._send(method, arguments)
@@ -179,7 +183,7 @@ class Line:
     def settle(self) -> None:
         """Wait until the run has answered all that it was told."""
         if self._told is not None:
-            self._told.result()
+            aside(_read, self._told)
             self._told = None
 
     def count(self, **amounts: int) -> None:
@@ -191,9 +195,9 @@ class Line:
             self._reported = time.monotonic()
             self.office.report.remote(Report(self.job, dict(self.totals)))
 
-    def _send(self, method: str, arguments: Sequence[object]) -> Future[Any]:
-        question = Question(uuid4().hex, seal((method, arguments)))
-        return _other_thread.submit(self._exchange, question)
+    def _send(self, method: str, arguments: Sequence[object]) -> Any:
+        return self.office.ask.remote(Question(uuid4().hex, seal((method, arguments))))
 
-    def _exchange(self, question: Question) -> Any:
-        return opened(ray.get(self.office.ask.remote(question)))
+
+def _read(answer: Any) -> Any:
+    return opened(ray.get(answer))

@@ -21,7 +21,7 @@ from ray.exceptions import (
 )
 
 from selector.cluster.connection import size
-from selector.cluster.office import Line, Question, Report, aside, open_office, opened, seal
+from selector.cluster.office import Line, Question, Report, Sealed, aside, open_office, opened, seal
 from selector.errors import SelectorError, UsageError, first_line
 
 # A job is begun again so often after a worker has died of it. Counted here and not by Ray, which
@@ -147,12 +147,12 @@ class _Spread:
 
     def run(self) -> None:
         """Until nothing is left."""
-        letters = self._office.collect.remote()
+        letters = self._office.collect.remote({})
         try:
             while self._waiting or self._running:
                 if ray.wait([letters], timeout=_GLANCE)[0]:
-                    self._read(ray.get(letters))
-                    letters = self._office.collect.remote()
+                    answers = self._read(ray.get(letters))
+                    letters = self._office.collect.remote(answers)
                 self._look_up()
         finally:
             for task in self._running:
@@ -198,24 +198,22 @@ class _Spread:
         task = told.remote(job, what, self._work, self._office, self._environment)
         self._running[task] = job
 
-    def _read(self, letters: Sequence[Question | Report]) -> None:
-        answers = []
+    def _read(self, letters: Sequence[Question | Report]) -> dict[str, Sealed]:
+        """Answers, by the number of the question, for when what they say holds."""
+        answers = {}
         with self._listener.together():
             for letter in letters:
-                if isinstance(letter, Question):
-                    answers += self._answered(letter)
-                elif letter.job in self._running.values():
-                    self._listener.progress(letter.job, letter.totals)
+                if isinstance(letter, Report):
+                    if letter.job in self._running.values():
+                        self._listener.progress(letter.job, letter.totals)
+                    continue
+                try:
+                    method, arguments = opened(letter.asked)
+                except _GONE:
+                    continue  # so is who asked
+                answers[letter.number] = seal(self._listener.answer(method, arguments))
         # Not before: who is told that something is kept must be able to die.
-        for number, answer in answers:
-            self._office.answer.remote(number, seal(answer))
-
-    def _answered(self, question: Question) -> list[tuple[str, object]]:
-        try:
-            method, arguments = opened(question.asked)
-        except _GONE:
-            return []  # so is who asked
-        return [(question.number, self._listener.answer(method, arguments))]
+        return answers
 
     def _finish(self, task: Any) -> None:
         job = self._running.pop(task)
