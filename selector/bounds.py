@@ -108,6 +108,28 @@ def worst_case_losses(
     return torch.logsumexp(margins + distances[labels] * displacement[:, None], dim=1)
 
 
+def worst_case_slopes(
+    logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor, *, smoothing: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum of :func:`worst_case_losses` (), and its slopes in the logits (n,K) and in W (K,d).
+
+    That in W is of the distances alone, with logits that stay. In closed form, since fitting a
+    head asks for it thousands of times: with p the softmax of the pushed margins and C_{yj} the sum
+    of p_j(x) s(x) over the images of class y, each pair pulls W_j from W_y by C_{yj} / c_{yj}.
+    """
+    distances = pairwise_distances(weight, smoothing=smoothing)
+    pushed = logits + distances[labels] * displacement[:, None]
+    own = labels[:, None]
+    total = (pushed.logsumexp(dim=1, keepdim=True) - logits.gather(1, own)).sum()
+    shares = pushed.softmax(dim=1)
+    moved = torch.zeros_like(distances).index_add_(0, labels, shares * displacement[:, None])
+    pulls = (moved / distances).masked_fill(distances == 0, 0)
+    pulls = pulls + pulls.T
+    in_weight = pulls.sum(dim=1, keepdim=True) * weight - pulls @ weight
+    in_logits = shares.scatter_add(1, own, shares.new_full(own.shape, -1))
+    return total, in_logits, in_weight
+
+
 def decision_radii(logits: Tensor, weight: Tensor) -> Tensor:
     """r(x) = min_{j != ŷ} (f_ŷ - f_j) / ||W_ŷ - W_j||_2 per image (n,): Theorem 2.
 

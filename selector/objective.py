@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from selector.bounds import worst_case_losses
+from selector.bounds import worst_case_losses, worst_case_slopes
 
 _MAX_ITERATIONS = 1000
 _WORTH_THREADS = 20_000_000
@@ -45,7 +45,7 @@ class Objective:
         """The objective itself."""
         on_points = self._on_points(weight)
         with torch.no_grad():
-            total = sum(self._losses(part, on_points, bias, 0.0).item() for part in self.parts())
+            total = sum(self._loss(part, on_points, bias) for part in self.parts())
         return total + 0.5 * l2 * weight.square().sum().item()
 
     def minimise(self, start: tuple[Tensor, Tensor], l2: float) -> tuple[Tensor, Tensor]:
@@ -60,17 +60,19 @@ class Objective:
             weight, bias = self._unpack(torch.from_numpy(flat).to(stretch.device))
             weight = weight * stretch
             total = 0.5 * l2 * weight.square().sum()
-            on_points = self._on_points(weight).detach().requires_grad_(True)
-            bias.requires_grad_(True)
-            slopes = [torch.zeros_like(on_points), torch.zeros_like(bias)]
-            for part in self.parts():
-                # Of one part at a time, so that no other has to be in memory.
-                losses = self._losses(part, on_points, bias, _SMOOTHING)
-                total += losses.detach()
-                more = torch.autograd.grad(losses, (on_points, bias))
-                slopes = [old + new for old, new in zip(slopes, more, strict=True)]
-            steep = slopes[0] if self.axes is None else slopes[0] @ self.axes.T
-            gradient = [(steep + l2 * weight) * stretch, slopes[1][:, None]]
+            on_points = self._on_points(weight)
+            steep, steep_bias = torch.zeros_like(on_points), torch.zeros_like(bias)
+            for points, labels, reach in self.parts():
+                logits = points @ on_points.T + bias
+                losses, in_logits, in_weight = worst_case_slopes(
+                    logits, on_points, labels, reach, smoothing=_SMOOTHING
+                )
+                total += losses / self.images
+                steep += (in_logits.T @ points + in_weight) / self.images
+                steep_bias += in_logits.sum(dim=0) / self.images
+            if self.axes is not None:
+                steep = steep @ self.axes.T
+            gradient = [(steep + l2 * weight) * stretch, steep_bias[:, None]]
             return total.item(), torch.cat(gradient, dim=1).flatten().cpu().numpy()
 
         with _threads_for(self.images * len(stretch) * self.classes):
@@ -84,14 +86,11 @@ class Objective:
         weight, bias = self._unpack(torch.from_numpy(result.x).to(stretch.device))
         return weight * stretch, bias
 
-    def _losses(
-        self, part: tuple[Tensor, Tensor, Tensor], weight: Tensor, bias: Tensor, smoothing: float
-    ) -> Tensor:
+    def _loss(self, part: tuple[Tensor, Tensor, Tensor], weight: Tensor, bias: Tensor) -> float:
         """What a part contributes to the mean over all images."""
         points, labels, reach = part
-        logits = points @ weight.T + bias
-        each = worst_case_losses(logits, weight, labels, reach, smoothing=smoothing)
-        return each.sum() / self.images
+        each = worst_case_losses(points @ weight.T + bias, weight, labels, reach)
+        return each.sum().item() / self.images
 
     def _on_points(self, weight: Tensor) -> Tensor:
         return weight if self.axes is None else weight @ self.axes

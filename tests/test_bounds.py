@@ -31,6 +31,7 @@ from selector.bounds import (
     theorem1_loss,
     tolerances,
     worst_case_losses,
+    worst_case_slopes,
 )
 
 ALPHAS: tuple[Alpha, ...] = ("1", "2", "inf")
@@ -229,6 +230,21 @@ def test_renamed_classes_change_nothing(c: Case, random):
     torch.testing.assert_close(renamed.worst, c.worst)
     torch.testing.assert_close(renamed.margin, c.margin)
     torch.testing.assert_close(renamed.radii, c.radii)
+
+
+@given(cases, st.sampled_from([0.0, 1e-4, 1.0]), st.booleans())
+def test_slopes_are_those_of_automatic_differentiation(c: Case, smoothing: float, equal: bool):
+    rows = c.weight.clone()
+    if equal:
+        rows[1] = rows[0]
+    weight, logits = rows.requires_grad_(True), c.logits.detach().requires_grad_(True)
+    distances = pairwise_distances(weight, smoothing=smoothing)
+    margins = logits - logits.gather(1, c.labels[:, None])
+    expected = torch.logsumexp(margins + distances[c.labels] * c.s[:, None], dim=1).sum()
+    expected.backward()
+    with torch.no_grad():
+        found = worst_case_slopes(logits, weight, c.labels, c.s, smoothing=smoothing)
+    torch.testing.assert_close(found, (expected.detach(), logits.grad, weight.grad))
 
 
 # Distances and constants.
