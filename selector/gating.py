@@ -28,7 +28,7 @@ def gate(ranking: Ranking, policy: Policy, now: datetime) -> Gate:
     candidate = _candidate(ranking, policy.model)
     checks = [*_standing(ranking, policy.model, candidate)]
     if candidate is not None:
-        checks += numbers(candidate, policy)
+        checks += numbers(ranking, candidate, policy)
         checks += certificate(ranking, candidate, policy)
         checks += _recorded(candidate, policy)
     checks += _run(ranking, policy, now)

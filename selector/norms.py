@@ -62,18 +62,29 @@ def parse_threats(text: str, norm: Norm, option: str = "--eps") -> tuple[tuple[N
     Raises:
         UsageError: a size is no number, a norm is unknown, or two are the same.
     """
-    found = []
-    for part in text.split(","):
-        named, colon, size = part.strip().rpartition(":")
-        own = named if colon else norm
-        if own not in NORMS:
-            raise UsageError(
-                f"{option} must be SIZE or NORM:SIZE with a norm of {', '.join(NORMS)},"
-                f" found {shorten(repr(part.strip()))}."
-            )
-        found.append((own, parse_eps(size, option)))
+    parts = [parse_threat(part, option) for part in text.split(",")]
+    found = tuple((own or norm, eps) for own, eps in parts)
     check_threats(found, option)
-    return tuple(found)
+    return found
+
+
+def parse_threat(text: str, option: str = "--eps") -> tuple[Norm | None, float]:
+    """Read one perturbation, SIZE or NORM:SIZE; None: it names no norm.
+
+    >>> parse_threat("2/255") == (None, 2 / 255), parse_threat("l2:0.5")
+    (True, ('l2', 0.5))
+
+    Raises:
+        UsageError: the size is no number, or the norm is unknown.
+    """
+    named, colon, size = text.strip().rpartition(":")
+    norm = next((one for one in NORMS if one == named), None)
+    if colon and norm is None:
+        raise UsageError(
+            f"{option} must be SIZE or NORM:SIZE with a norm of {', '.join(NORMS)},"
+            f" found {shorten(repr(text.strip()))}."
+        )
+    return norm, parse_eps(size, option)
 
 
 def check_threats(threats: Sequence[tuple[Norm, float]], option: str) -> None:

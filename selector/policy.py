@@ -19,14 +19,16 @@ from pydantic import (
 from selector.candidates.entry import Entry
 from selector.candidates.yamlfile import explain, read_yaml
 from selector.errors import UsageError, shorten
-from selector.norms import parse_eps
+from selector.norms import Norm, parse_eps, parse_threat
 from selector.selection import parse_count
 
 _AGE = re.compile(r"([0-9]{1,6})([hdw])", re.IGNORECASE)
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(%?)")
 _HOURS = {"h": 1, "d": 24, "w": 168}
 # These say how to compare, and require nothing.
-_MANNERS = {"by", "at_radius"}
+_MANNERS = {"by", "at_radius", "at_eps"}
+# What can be told at several eps.
+_AT_EPS = ("min_attacked_accuracy", "min_estimated_accuracy", "min_clean_accuracy", "max_bound")
 
 
 def parse_age(text: str, option: str = "--max-age") -> timedelta:
@@ -128,6 +130,14 @@ _Radius = Annotated[
     ),
     _said("a number above 0 such as 0.5 or 1/2"),
 ]
+_Threat = Annotated[
+    tuple[Norm | None, Annotated[float, Field(gt=0)]],
+    BeforeValidator(
+        _read(parse_threat),
+        json_schema_input_type=Annotated[str, Field(pattern=r"^((linf|l2):)?[0-9.]+(/[0-9.]+)?$")],
+    ),
+    _said("a text such as 2/255 or l2:0.5"),
+]
 _Nats = Annotated[float, Field(ge=0, strict=True), _said("a number of nats, 0 or more")]
 _Skips = Annotated[int, Field(ge=0, strict=True), _said("a whole number, 0 or more")]
 
@@ -154,6 +164,13 @@ class Policy(Entry):
     at_radius: Annotated[
         _Radius | None,
         Field(description="l2, of the certified accuracy; left out: the first of the ranking"),
+    ] = None
+    at_eps: Annotated[
+        _Threat | None,
+        Field(
+            description="of the accuracies that are not certified and of the bound: one of several"
+            " that the ranking was made with, 2/255 or l2:0.5; left out: its first"
+        ),
     ] = None
     min_clean_accuracy: Annotated[_Share | None, Field(description="of the head")] = None
     max_bound: Annotated[
@@ -204,6 +221,11 @@ def combine(file: Policy, typed: Mapping[str, object], configured: Mapping[str, 
         raise UsageError(
             "--at-radius needs --min-certified-accuracy, which is not required.",
             hint="Add --min-certified-accuracy, or leave out the radius.",
+        )
+    if policy.at_eps is not None and all(getattr(policy, key) is None for key in _AT_EPS):
+        raise UsageError(
+            "--at-eps needs something that depends on eps, which is not required.",
+            hint="Add --min-attacked-accuracy or another number, or leave out the eps.",
         )
     return policy
 

@@ -20,8 +20,18 @@ from typer.testing import CliRunner
 from selector.cli import app
 from selector.errors import UsageError
 from selector.gating import gate, violations
+from selector.norms import Norm
 from selector.policy import Policy, combine, parse_age, read_policy
-from selector.records import Evaluation, Gate, GateCheck, Ranking
+from selector.records import (
+    Curve,
+    CurvePoint,
+    Estimate,
+    Evaluation,
+    Gate,
+    GateCheck,
+    Ranking,
+    ThreatRecord,
+)
 from selector.reports.document import json_schema, to_json
 from selector.reports.gate import escape_data, escape_property, to_github, to_text
 
@@ -128,6 +138,83 @@ def test_a_vacuous_bound_exceeds_every_maximum() -> None:
     assert not check.holds
     assert "vacuous" in check.reason
     assert only(board(evaluation("a", right(70), vacuous=True)), min_attacked_accuracy=0.7).holds
+
+
+# --- several eps ---------------------------------------------------------------------------------
+
+
+def about(value: float) -> Estimate:
+    return Estimate(value=value, low=value - 0.1, high=value + 0.1, n=100)
+
+
+def point(norm: Norm, eps: float, value: float, **changed: bool) -> CurvePoint:
+    """What a candidate withstands under a threat, and half as much by the criterion."""
+    return CurvePoint(
+        threat=ThreatRecord(norm=norm, eps=eps),
+        rank=1,
+        rank_interval=(1, 1),
+        radius_scale=0.5,
+        clean_accuracy=about(0.9),
+        attacked_accuracy=about(value),
+        estimated_robust_accuracy=about(value / 2),
+        estimated_worst_case_loss=about(3 - value),
+        **{"masked": False, "vacuous": False} | changed,
+    )
+
+
+def swept(**changed: bool) -> Ranking:
+    """A ranking at linf 4/255 that was also made at 8/255 and under l2."""
+    document = board()
+    (only_one,) = document.ranking
+    points = (point("linf", 8 / 255, 0.3, **changed), point("l2", 0.5, 0.6))
+    curve = Curve(name=only_one.name, model=only_one.model, points=points)
+    return document.model_copy(update={"curves": (curve,)})
+
+
+@pytest.mark.parametrize(
+    ("at", "attacked", "estimated", "clean", "bound", "words"),
+    [
+        ("8/255", 0.3, 0.15, 0.9, 2.7, "linf 8/255"),
+        ("linf:8/255", 0.3, 0.15, 0.9, 2.7, "linf 8/255"),
+        ("l2:0.5", 0.6, 0.3, 0.9, 2.4, "l2 0.5"),
+    ],
+)
+def test_numbers_are_compared_at_the_eps_that_is_asked_for(
+    at: str, attacked: float, estimated: float, clean: float, bound: float, words: str
+) -> None:
+    limits = {
+        "min_attacked_accuracy": attacked,
+        "min_estimated_accuracy": estimated,
+        "min_clean_accuracy": clean,
+        "max_bound": bound,
+    }
+    for check in gate(swept(), required(at_eps=at, **limits), NOW).checks:
+        assert check.value == limits[check.requirement]
+        assert check.holds and check.required.endswith(f" under {words}")
+
+
+def test_the_rankings_own_eps_has_its_own_numbers() -> None:
+    own = swept().threat
+    for at in ("4/255", f"linf:{own.eps!r}"):
+        check = only(swept(), min_attacked_accuracy=0.7, at_eps=at)
+        assert (check.holds, check.value) == (True, 0.7)
+    assert only(swept(), min_attacked_accuracy=0.7).required == "at least 0.7"
+
+
+def test_an_eps_that_was_not_measured_is_violated() -> None:
+    for document, there in ((swept(), "linf 8/255, l2 0.5"), (board(), "linf 4/255")):
+        check = only(document, min_attacked_accuracy=0.0, at_eps="l2:0.25")
+        assert (check.holds, check.value) == (False, None)
+        assert check.found == "not measured under l2 0.25"
+        assert check.reason == f"measured under {there}; rank --eps takes several"
+
+
+def test_what_was_masked_or_vacuous_at_an_eps_is_violated_there() -> None:
+    asked = {"at_eps": "8/255", "min_attacked_accuracy": 0.0}
+    assert "masked" in only(swept(masked=True), **asked).reason
+    assert not only(swept(masked=True), **asked).holds
+    assert only(swept(masked=True), **asked | {"at_eps": "l2:0.5"}).holds
+    assert "vacuous" in only(swept(vacuous=True), max_bound=9.0, at_eps="8/255").reason
 
 
 # --- certificates --------------------------------------------------------------------------------
@@ -313,6 +400,10 @@ def test_options_override_the_file(tmp_path: Path) -> None:
         ("- max_params\n", "must hold keys such as"),
         ("", "must hold keys such as"),
         ("by: interval\n", "gate needs something to require"),
+        ("at_eps: 0\n", "at_eps: must be a text such as 2/255 or l2:0.5, found 0."),
+        ("at_eps: l3:0.5\n", "at_eps: must be a text such as 2/255 or l2:0.5, found 'l3:0.5'."),
+        ("at_eps: l2:-1\n", "at_eps: must be a text such as 2/255 or l2:0.5, found 'l2:-1'."),
+        ("license: [mit]\nat_eps: 2/255\n", "--at-eps needs something that depends on eps"),
         ("max_skipped: 1\nat_radius: 0.5\n", "--at-radius needs --min-certified-accuracy"),
     ],
 )
@@ -328,6 +419,7 @@ def test_the_schema_of_policies_accepts_what_is_accepted() -> None:
     schema = json.loads(json_schema(Policy))
     jsonschema.Draft202012Validator.check_schema(schema)
     good = {"min_attacked_accuracy": 0.6, "max_params": "1.5B", "max_age": "30d", "at_radius": 1}
+    good["at_eps"] = "l2:1/2"
     jsonschema.validate(good, schema)
     Policy.model_validate(good)
     for wrong in ({"min": 1}, {"max_age": 30}, {"license": []}, {"min_clean_accuracy": 1.5}):

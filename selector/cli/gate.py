@@ -59,6 +59,14 @@ def gate(
             metavar="NUMBER",
         ),
     ] = None,
+    at_eps: Annotated[
+        str | None,
+        typer.Option(
+            help="Of several eps of the ranking, the one that accuracies and bound are compared at:"
+            " 2/255 or l2:0.5. Default: its first.",
+            metavar="NUMBER",
+        ),
+    ] = None,
     min_clean_accuracy: Annotated[
         float | None, typer.Option(help="Of its head on clean images, 0..1.")
     ] = None,
@@ -111,6 +119,7 @@ def gate(
             "min_estimated_accuracy": min_estimated_accuracy,
             "min_certified_accuracy": min_certified_accuracy,
             "at_radius": at_radius,
+            "at_eps": at_eps,
             "min_clean_accuracy": min_clean_accuracy,
             "max_bound": max_bound,
             "license": license,

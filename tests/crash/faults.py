@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from crash.bench import Bench, Outcome
+from crash.forms import forms
 from crash.kills import Struck, aims, strike, summary
 from crash.misleading import MISLEADING
 from crash.starving import STARVING
@@ -61,6 +62,7 @@ FAULTS: dict[str, Callable[[Bench, int, int], Iterator[Outcome]]] = {
     "kill": kills,
     "sigint": interrupts,
     "sigterm": terminations,
+    "forms": forms,
     **STARVING,
     **MISLEADING,
 }
