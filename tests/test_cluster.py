@@ -404,7 +404,7 @@ class Announced:
         return evaluate(prepared, setting, on_pass)
 
 
-def test_a_worker_that_is_killed_loses_one_search_at_most(
+def test_a_worker_that_is_killed_loses_only_what_it_was_at(
     here: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     path, pids = tmp_path / "store.sqlite", tmp_path / "pids"
