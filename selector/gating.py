@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 
 from selector.limits import BLIND, certificate, numbers
 from selector.policy import Policy
-from selector.records import Gate, GateCheck, RankedEvaluation, Ranking
+from selector.records import AnyRanked, AnyRanking, Gate, GateCheck
 
 _LISTED = 4
 _FUTURE = "it was made in the future: a clock is wrong, or the ranking was edited"
 
 
-def gate(ranking: Ranking, policy: Policy, now: datetime) -> Gate:
+def gate(ranking: AnyRanking, policy: Policy, now: datetime) -> Gate:
     """Compare a ranking with a policy.
 
     Args:
@@ -40,19 +40,20 @@ def gate(ranking: Ranking, policy: Policy, now: datetime) -> Gate:
     )
 
 
-def violations(ranking: Ranking, policy: Policy, now: datetime) -> tuple[GateCheck, ...]:
+def violations(ranking: AnyRanking, policy: Policy, now: datetime) -> tuple[GateCheck, ...]:
     """What of :func:`gate` does not hold."""
     return tuple(check for check in gate(ranking, policy, now).checks if not check.holds)
 
 
-def _candidate(ranking: Ranking, model: str | None) -> RankedEvaluation | None:
+def _candidate(ranking: AnyRanking, model: str | None) -> AnyRanked | None:
+    ranked: tuple[AnyRanked, ...] = ranking.ranking
     if model is None:
-        return next(iter(ranking.ranking), None)
-    return next((e for e in ranking.ranking if model in (e.name, e.model)), None)
+        return next(iter(ranked), None)
+    return next((e for e in ranked if model in (e.name, e.model)), None)
 
 
 def _standing(
-    ranking: Ranking, model: str | None, candidate: RankedEvaluation | None
+    ranking: AnyRanking, model: str | None, candidate: AnyRanked | None
 ) -> Iterator[GateCheck]:
     """Whether there is someone to check, and the model in use is among the best."""
     if model is not None:
@@ -67,12 +68,12 @@ def _standing(
         )
 
 
-def _place(ranking: Ranking, model: str, candidate: RankedEvaluation | None) -> GateCheck:
+def _place(ranking: AnyRanking, model: str, candidate: AnyRanked | None) -> GateCheck:
     if candidate is None:
         found, images, reason = "not ranked", None, _absence(ranking, model)
     else:
         found = f"number {candidate.rank} of {len(ranking.ranking)}, group {candidate.group}"
-        images, reason = candidate.head.attacked_accuracy.n, _lag(ranking, candidate)
+        images, reason = ranking.task.test_images, _lag(ranking, candidate)
     return GateCheck(
         requirement="model",
         kind=ranking.objective_kind,
@@ -84,7 +85,7 @@ def _place(ranking: Ranking, model: str, candidate: RankedEvaluation | None) -> 
     )
 
 
-def _lag(ranking: Ranking, e: RankedEvaluation) -> str:
+def _lag(ranking: AnyRanking, e: AnyRanked) -> str:
     """Why a candidate is not among the best; empty if it is."""
     # Where clean images alone decide, the attack has no say in the order.
     if e.masked and ranking.objective_kind != "clean":
@@ -92,13 +93,13 @@ def _lag(ranking: Ranking, e: RankedEvaluation) -> str:
     return "" if e.group == 1 else f"told apart from the top group, {ranking.ranking[0].name} first"
 
 
-def _absence(ranking: Ranking, model: str) -> str:
+def _absence(ranking: AnyRanking, model: str) -> str:
     """Why a model has no place in the ranking, as far as the ranking says."""
     reasons = (one.reason for one in ranking.left_out if model in (one.name, one.model))
     return next(reasons, "the ranking has no candidate of this name").rstrip(".")
 
 
-def _recorded(e: RankedEvaluation, policy: Policy) -> Iterator[GateCheck]:
+def _recorded(e: AnyRanked, policy: Policy) -> Iterator[GateCheck]:
     """What was not measured, but stands in the record."""
     if policy.license is not None:
         stated = e.provenance.license
@@ -120,7 +121,7 @@ def _recorded(e: RankedEvaluation, policy: Policy) -> Iterator[GateCheck]:
         )
 
 
-def _run(ranking: Ranking, policy: Policy, now: datetime) -> Iterator[GateCheck]:
+def _run(ranking: AnyRanking, policy: Policy, now: datetime) -> Iterator[GateCheck]:
     """What is required of the ranking as a whole."""
     if policy.max_skipped is not None:
         names = [one.name for one in ranking.skipped]
@@ -139,7 +140,7 @@ def _run(ranking: Ranking, policy: Policy, now: datetime) -> Iterator[GateCheck]
         yield _age(ranking, policy.max_age, now)
 
 
-def _age(ranking: Ranking, limit: timedelta, now: datetime) -> GateCheck:
+def _age(ranking: AnyRanking, limit: timedelta, now: datetime) -> GateCheck:
     try:
         made = datetime.fromisoformat(ranking.created)
     except ValueError:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from selector.norms import format_threat
 from selector.policy import Policy
 from selector.records import (
+    AnyRanked,
+    AnyRanking,
     CertifiedAccuracy,
     CertifiedCandidate,
     CurvePoint,
     Estimate,
     GateCheck,
     GateKind,
-    RankedEvaluation,
+    RankedRegression,
     Ranking,
     ThreatRecord,
 )
@@ -25,114 +27,112 @@ _SCREENED = "it was screened: no attack aimed at its head or at A∘g, so that t
 _VACUOUS = "its bound is vacuous: on validation images it says no more than class frequencies do"
 
 
-@dataclass(frozen=True)
-class _Withstood:
-    """What a candidate withstands under one threat: of the head that is picked for it."""
+# Keys of a policy, and what the number promises that each sets a limit to.
+_NUMBERS: Mapping[str, GateKind] = {
+    "min_attacked_accuracy": "attacked",
+    "min_estimated_accuracy": "estimated",
+    "min_clean_accuracy": "clean",
+    "max_bound": "estimated",
+    "max_attacked_error": "attacked",
+    "max_estimated_error": "estimated",
+    "max_clean_error": "clean",
+}
 
-    attacked: Estimate
-    estimated: Estimate
-    clean: Estimate
-    bound: Estimate
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured of a candidate under one threat, of the heads that are picked for it.
+
+    Attributes:
+        numbers: by key of the policy.
+        vacuous: of the bound.
+        masked: the attack was blind.
+        screened: no attack aimed at a head.
+    """
+
+    numbers: Mapping[str, Estimate]
     vacuous: bool
     masked: bool
     screened: bool
 
-
-@dataclass(frozen=True)
-class _Number:
-    """A number of a candidate that a policy may set a limit to.
-
-    Attributes:
-        requirement: key of the policy.
-        kind: what the number promises.
-        of: where it stands.
-        doubt: why it may not be relied on, whatever it is; empty where it may.
-    """
-
-    requirement: str
-    kind: GateKind
-    of: Callable[[_Withstood], Estimate]
-    doubt: Callable[[_Withstood], str]
+    def doubt(self, requirement: str) -> str:
+        """Why a number may not be relied on, whatever it is; empty where it may."""
+        if _NUMBERS[requirement] == "clean":
+            return ""
+        if self.masked:
+            return BLIND
+        if self.screened:
+            return _SCREENED
+        return _VACUOUS if self.vacuous and requirement == "max_bound" else ""
 
 
-def _blind(e: _Withstood) -> str:
-    if e.masked:
-        return BLIND
-    return _SCREENED if e.screened else ""
-
-
-_NUMBERS = (
-    _Number("min_attacked_accuracy", "attacked", lambda e: e.attacked, _blind),
-    _Number("min_estimated_accuracy", "estimated", lambda e: e.estimated, _blind),
-    _Number("min_clean_accuracy", "clean", lambda e: e.clean, lambda e: ""),
-    _Number(
-        "max_bound",
-        "estimated",
-        lambda e: e.bound,
-        lambda e: _blind(e) or (_VACUOUS if e.vacuous else ""),
-    ),
-)
-
-
-def numbers(ranking: Ranking, e: RankedEvaluation, policy: Policy) -> Iterator[GateCheck]:
+def numbers(ranking: AnyRanking, e: AnyRanked, policy: Policy) -> Iterator[GateCheck]:
     """What was measured of a candidate, against the limits of a policy."""
-    found: _Withstood | None = _own(e)
+    found: _Measured | None = _own(e)
     where = ""
     if policy.at_eps is not None:
         norm, eps = policy.at_eps
         threat = ThreatRecord(norm=norm or ranking.threat.norm, eps=eps)
         found, where = _under(ranking, e, threat), f" under {_said(threat)}"
-    for number in _NUMBERS:
-        limit: float | None = getattr(policy, number.requirement)
+    for requirement, kind in _NUMBERS.items():
+        limit: float | None = getattr(policy, requirement)
         if limit is None:
             continue
-        limited = _Limit(number.requirement, limit, policy.by == "interval")
+        limited = _Limit(requirement, limit, policy.by == "interval")
         if found is None:
-            yield limited.unknown(number.kind, where, _measured(ranking, e))
+            yield limited.unknown(kind, where, f"not measured{where}", _threats(ranking, e))
+        elif requirement in found.numbers:
+            doubt = found.doubt(requirement)
+            yield limited.check(found.numbers[requirement], kind, where=where, doubt=doubt)
         else:
-            doubt = number.doubt(found)
-            yield limited.check(number.of(found), number.kind, where=where, doubt=doubt)
+            of = "classes" if isinstance(ranking, Ranking) else "numbers"
+            told = f"it has {', '.join(found.numbers)}"
+            yield limited.unknown(kind, where, f"a ranking of {of}, which does not tell it", told)
 
 
-def _own(e: RankedEvaluation) -> _Withstood:
-    return _Withstood(
-        attacked=e.head.attacked_accuracy,
-        estimated=e.head.on_task.estimated_robust_accuracy,
-        clean=e.head.clean_accuracy,
-        bound=e.bound_optimal.on_task.estimated_worst_case_loss,
-        vacuous=e.vacuous,
-        masked=e.masked,
-        screened=e.screened,
-    )
+def _own(e: AnyRanked) -> _Measured:
+    if isinstance(e, RankedRegression):
+        numbers = {
+            "max_attacked_error": e.head.attacked_squared_error,
+            "max_estimated_error": e.head.on_task.estimated_squared_error,
+            "max_clean_error": e.head.clean_squared_error,
+        }
+    else:
+        numbers = {
+            "min_attacked_accuracy": e.head.attacked_accuracy,
+            "min_estimated_accuracy": e.head.on_task.estimated_robust_accuracy,
+            "min_clean_accuracy": e.head.clean_accuracy,
+            "max_bound": e.bound_optimal.on_task.estimated_worst_case_loss,
+        }
+    return _Measured(numbers, vacuous=e.vacuous, masked=e.masked, screened=e.screened)
 
 
-def _under(ranking: Ranking, e: RankedEvaluation, threat: ThreatRecord) -> _Withstood | None:
+def _under(ranking: AnyRanking, e: AnyRanked, threat: ThreatRecord) -> _Measured | None:
     """Under one of the threats that the ranking was made with; None where it was not."""
     if _same(threat, ranking.threat):
         return _own(e)
     point = next((one for one in _points(ranking, e) if _same(threat, one.threat)), None)
     if point is None:
         return None
-    return _Withstood(
-        attacked=point.attacked_accuracy,
-        estimated=point.estimated_robust_accuracy,
-        clean=point.clean_accuracy,
-        bound=point.estimated_worst_case_loss,
-        vacuous=point.vacuous,
-        masked=point.masked,
-        screened=e.screened,
-    )
+    numbers = {
+        "min_attacked_accuracy": point.attacked_accuracy,
+        "min_estimated_accuracy": point.estimated_robust_accuracy,
+        "min_clean_accuracy": point.clean_accuracy,
+        "max_bound": point.estimated_worst_case_loss,
+    }
+    return _Measured(numbers, vacuous=point.vacuous, masked=point.masked, screened=e.screened)
 
 
-def _points(ranking: Ranking, e: RankedEvaluation) -> tuple[CurvePoint, ...]:
-    return next((one.points for one in ranking.curves or () if one.model == e.model), ())
+def _points(ranking: AnyRanking, e: AnyRanked) -> tuple[CurvePoint, ...]:
+    curves = ranking.curves if isinstance(ranking, Ranking) else None
+    return next((one.points for one in curves or () if one.model == e.model), ())
 
 
 def _same(one: ThreatRecord, other: ThreatRecord) -> bool:
     return one.norm == other.norm and math.isclose(one.eps, other.eps)
 
 
-def _measured(ranking: Ranking, e: RankedEvaluation) -> str:
+def _threats(ranking: AnyRanking, e: AnyRanked) -> str:
     threats = [point.threat for point in _points(ranking, e)] or [ranking.threat]
     return f"measured under {', '.join(map(_said, threats))}; rank --eps takes several"
 
@@ -177,24 +177,25 @@ class _Limit:
             reason=doubt,
         )
 
-    def unknown(self, kind: GateKind, where: str, reason: str) -> GateCheck:
+    def unknown(self, kind: GateKind, where: str, found: str, reason: str) -> GateCheck:
         """What the ranking does not show is violated."""
         return GateCheck(
             requirement=self.requirement,
             kind=kind,
             holds=False,
             required=self.required(where),
-            found=f"not measured{where}",
+            found=found,
             reason=reason,
         )
 
 
-def certificate(ranking: Ranking, e: RankedEvaluation, policy: Policy) -> Iterator[GateCheck]:
+def certificate(ranking: AnyRanking, e: AnyRanked, policy: Policy) -> Iterator[GateCheck]:
     """What is proven of a candidate, against the limit of a policy."""
     limit = policy.min_certified_accuracy
     if limit is None:
         return
-    of_model = [one for one in ranking.certified or () if one.model == e.model]
+    certified = ranking.certified if isinstance(ranking, Ranking) else None
+    of_model = [one for one in certified or () if one.model == e.model]
     proven = next((one for one in of_model if isinstance(one, CertifiedCandidate)), None)
     at = None if proven is None else _at(policy.at_radius, proven)
     asked = "" if policy.at_radius is None else f" at l2 {policy.at_radius:g}"
@@ -209,7 +210,8 @@ def certificate(ranking: Ranking, e: RankedEvaluation, policy: Policy) -> Iterat
     if proven is None:
         failures = [one.reason for one in of_model if not isinstance(one, CertifiedCandidate)]
         found = "nothing certified"
-        reason = failures[0].rstrip(".") if failures else "rank --certify K certifies the first K"
+        usual = "rank --certify K certifies the first K, of a task of classes"
+        reason = failures[0].rstrip(".") if failures else usual
     else:
         radii = ", ".join(f"{one.radius:g}" for one in proven.certified_accuracy)
         found = f"certified accuracy at l2 {radii}"

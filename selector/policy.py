@@ -2,194 +2,86 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import Field, ValidationError
 
+from selector.allowed import Age, Count, Licences, Name, Number, Radius, Share, Skips, Threat
 from selector.candidates.entry import Entry
 from selector.candidates.yamlfile import explain, read_yaml
-from selector.errors import UsageError, shorten
-from selector.norms import Norm, parse_eps, parse_threat
-from selector.selection import parse_count
+from selector.errors import UsageError
 
-_AGE = re.compile(r"([0-9]{1,6})([hdw])", re.IGNORECASE)
-_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(%?)")
-_HOURS = {"h": 1, "d": 24, "w": 168}
 # These say how to compare, and require nothing.
 _MANNERS = {"by", "at_radius", "at_eps"}
 # What can be told at several eps.
-_AT_EPS = ("min_attacked_accuracy", "min_estimated_accuracy", "min_clean_accuracy", "max_bound")
-
-
-def parse_age(text: str, option: str = "--max-age") -> timedelta:
-    """Read an age; hours, days and weeks are accepted.
-
-    >>> parse_age("30d").days, parse_age("2w").days
-    (30, 14)
-
-    Raises:
-        UsageError: it is none.
-    """
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(
-            f"{option} must be an age such as 12h, 30d or 4w, found {shorten(repr(text))}."
-        )
-    return timedelta(hours=int(match[1]) * _HOURS[match[2].lower()])
-
-
-def _read(parse: Callable[[str, str], object]) -> Callable[[Any], Any]:
-    """A text as ``parse`` reads it, for a validator."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse(value, "")
-        except UsageError as error:
-            raise ValueError(error.message) from None
-
-    return read
-
-
-def _said(required: str, way_out: Callable[[Any], str] = lambda value: "") -> WrapValidator:
-    """What is required, what was found and the way out; who reports it puts the key before it."""
-
-    def check(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return read(value)
-        except ValidationError:
-            found = f"found {shorten(repr(value), 80)}"
-            fix = way_out(value)
-            raise ValueError(f"must be {required}, {found}{fix and '; ' + fix}") from None
-
-    return WrapValidator(check)
-
-
-def _as_share(value: Any) -> str:
-    """How a share that was given in percent, or as a text, is written."""
-    match = _PERCENT.fullmatch(str(value))
-    if match is None:
-        return ""
-    number = float(match[1])
-    share = number / 100 if match[2] or number >= 2 else number
-    return f"write {share:g}" if share <= 1 else ""
-
-
-_SHARE = "a number from 0 to 1 such as 0.6"
-_Share = Annotated[float, Field(ge=0, le=1, strict=True), _said(_SHARE, _as_share)]
-_Text = Annotated[str, Field(min_length=1)]
-_Name = Annotated[_Text, _said("the name of a model")]
-_Licences = Annotated[
-    tuple[_Text, ...],
-    Field(min_length=1),
-    _said(
-        "one or more names of licences such as [mit, apache-2.0]",
-        lambda value: f"write [{value}]" if isinstance(value, str) and value else "",
-    ),
-]
-_Count = Annotated[
-    int,
-    Field(ge=0, strict=True),
-    BeforeValidator(
-        _read(parse_count),
-        json_schema_input_type=Annotated[int, Field(ge=0)]
-        | Annotated[str, Field(pattern=r"^\d+(\.\d+)?[KMBkmb]?$")],
-    ),
-    _said("a number such as 100M"),
-]
-_Age = Annotated[
-    timedelta,
-    Field(strict=True),
-    BeforeValidator(
-        _read(parse_age),
-        json_schema_input_type=Annotated[str, Field(pattern="^[0-9]{1,6}[hdwHDW]$")],
-    ),
-    _said(
-        "an age such as 12h, 30d or 4w",
-        lambda value: f"write {value}d for days" if type(value) is int and value > 0 else "",
-    ),
-]
-_Radius = Annotated[
-    float,
-    Field(gt=0, strict=True),
-    BeforeValidator(
-        _read(parse_eps),
-        json_schema_input_type=Annotated[float, Field(gt=0)]
-        | Annotated[str, Field(pattern=r"^[0-9.]+(/[0-9.]+)?$")],
-    ),
-    _said("a number above 0 such as 0.5 or 1/2"),
-]
-_Threat = Annotated[
-    tuple[Norm | None, Annotated[float, Field(gt=0)]],
-    BeforeValidator(
-        _read(parse_threat),
-        json_schema_input_type=Annotated[str, Field(pattern=r"^((linf|l2):)?[0-9.]+(/[0-9.]+)?$")],
-    ),
-    _said("a text such as 2/255 or l2:0.5"),
-]
-_Nats = Annotated[float, Field(ge=0, strict=True), _said("a number of nats, 0 or more")]
-_Skips = Annotated[int, Field(ge=0, strict=True), _said("a whole number, 0 or more")]
+_AT_EPS = (
+    *("min_attacked_accuracy", "min_estimated_accuracy", "min_clean_accuracy", "max_bound"),
+    *("max_attacked_error", "max_estimated_error", "max_clean_error"),
+)
 
 
 class Policy(Entry):
     """A policy file. Each key is also an option of `selector gate`, which overrides it."""
 
     model: Annotated[
-        _Name | None,
+        Name | None,
         Field(
             description="name of the model in use: it has to be in the top group, and all else is"
             " required of it; left out: of the first of the ranking"
         ),
     ] = None
     min_attacked_accuracy: Annotated[
-        _Share | None, Field(description="of the head after every attack, an upper estimate")
+        Share | None, Field(description="of the head after every attack, an upper estimate")
     ] = None
     min_estimated_accuracy: Annotated[
-        _Share | None, Field(description="criterion on A∘g of the head, rests on an attack")
+        Share | None, Field(description="criterion on A∘g of the head, rests on an attack")
     ] = None
     min_certified_accuracy: Annotated[
-        _Share | None, Field(description="of the smoothed head: `selector rank --certify`")
+        Share | None, Field(description="of the smoothed head: `selector rank --certify`")
     ] = None
     at_radius: Annotated[
-        _Radius | None,
+        Radius | None,
         Field(description="l2, of the certified accuracy; left out: the first of the ranking"),
     ] = None
     at_eps: Annotated[
-        _Threat | None,
+        Threat | None,
         Field(
             description="of the accuracies that are not certified and of the bound: one of several"
             " that the ranking was made with, 2/255 or l2:0.5; left out: its first"
         ),
     ] = None
-    min_clean_accuracy: Annotated[_Share | None, Field(description="of the head")] = None
+    min_clean_accuracy: Annotated[Share | None, Field(description="of the head")] = None
+    max_attacked_error: Annotated[
+        Number | None,
+        Field(
+            description="squared, of the head after every attack, a lower estimate; of a ranking"
+            " by --target-column, where 1 is about that of knowing only the mean"
+        ),
+    ] = None
+    max_estimated_error: Annotated[
+        Number | None,
+        Field(description="the same by the bound on A∘g, rests on an attack"),
+    ] = None
+    max_clean_error: Annotated[Number | None, Field(description="the same on clean images")] = None
     max_bound: Annotated[
-        _Nats | None,
+        Number | None,
         Field(
             description="estimated worst-case loss of the bound-optimal head on A∘g, in nats; a"
             " vacuous bound exceeds every maximum"
         ),
     ] = None
     license: Annotated[
-        _Licences | None,
+        Licences | None,
         Field(description="allowed licences, in any case of letters; none stated is not allowed"),
     ] = None
-    max_params: Annotated[_Count | None, Field(description="a number, or as 100M")] = None
+    max_params: Annotated[Count | None, Field(description="a number, or as 100M")] = None
     max_skipped: Annotated[
-        _Skips | None,
+        Skips | None,
         Field(description="candidates that could not be measured"),
     ] = None
-    max_age: Annotated[_Age | None, Field(description="of the ranking: 12h, 30d, 4w")] = None
+    max_age: Annotated[Age | None, Field(description="of the ranking: 12h, 30d, 4w")] = None
     by: Annotated[
         Literal["value", "interval"],
         Field(

@@ -15,14 +15,19 @@ import pytest
 from builders import certified, evaluation, ranking, right, skipped
 from hypothesis import given
 from hypothesis import strategies as st
+from test_regression_ranking import document as of_numbers
+from test_regression_ranking import drawn
+from test_regression_ranking import evaluation as measured_errors
 from typer.testing import CliRunner
 
+from selector.allowed import parse_age
 from selector.cli import app
 from selector.errors import UsageError
 from selector.gating import gate, violations
 from selector.norms import Norm
-from selector.policy import Policy, combine, parse_age, read_policy
+from selector.policy import Policy, combine, read_policy
 from selector.records import (
+    AnyRanking,
     Curve,
     CurvePoint,
     Estimate,
@@ -30,6 +35,7 @@ from selector.records import (
     Gate,
     GateCheck,
     Ranking,
+    RegressionRanking,
     ThreatRecord,
 )
 from selector.reports.document import json_schema, to_json
@@ -49,7 +55,7 @@ def required(**requirements: object) -> Policy:
     return combine(Policy(), requirements, {})
 
 
-def only(document: Ranking, **requirements: object) -> GateCheck:
+def only(document: AnyRanking, **requirements: object) -> GateCheck:
     """The single check of a policy with one requirement."""
     (check,) = gate(document, required(**requirements), NOW).checks
     return check
@@ -215,6 +221,76 @@ def test_what_was_masked_or_vacuous_at_an_eps_is_violated_there() -> None:
     assert not only(swept(masked=True), **asked).holds
     assert only(swept(masked=True), **asked | {"at_eps": "l2:0.5"}).holds
     assert "vacuous" in only(swept(vacuous=True), max_bound=9.0, at_eps="8/255").reason
+
+
+# --- rankings of numbers -------------------------------------------------------------------------
+
+
+def errors(**changed: object) -> RegressionRanking:
+    """Of one candidate: 0.25 under attack, 0.9 by the bound, 0.125 clean."""
+    return of_numbers(measured_errors("a", [0.25] * 60, **changed))
+
+
+@pytest.mark.parametrize(
+    ("requirement", "met", "not_met", "kind"),
+    [
+        ("max_attacked_error", 0.25, 0.24, "attacked"),
+        ("max_estimated_error", 0.9, 0.89, "estimated"),
+        ("max_clean_error", 0.125, 0.12, "clean"),
+    ],
+)
+def test_an_error_is_compared_with_its_own_limit(
+    requirement: str, met: float, not_met: float, kind: str
+) -> None:
+    check = only(errors(), **{requirement: met})
+    assert (check.holds, check.kind, check.value) == (True, kind, met)
+    assert not only(errors(), **{requirement: not_met}).holds
+    blind = only(errors(masked=True), **{requirement: 9.0})
+    assert blind.holds is (kind == "clean")
+
+
+def test_what_a_ranking_of_another_kind_tells_is_violated() -> None:
+    check = only(errors(), min_attacked_accuracy=0.0)
+    assert (check.holds, check.value) == (False, None)
+    assert check.found == "a ranking of numbers, which does not tell it"
+    assert "max_attacked_error" in check.reason
+    check = only(board(), max_attacked_error=9.0)
+    assert not check.holds and check.found.startswith("a ranking of classes")
+    assert not only(errors(), min_certified_accuracy=0.0).holds
+    assert not only(errors(), max_attacked_error=9.0, at_eps="8/255").holds
+    assert only(errors(), max_attacked_error=9.0, at_eps="4/255").holds
+
+
+def test_all_else_is_required_of_numbers_as_well(tmp_path: Path) -> None:
+    document = of_numbers(
+        measured_errors("a", drawn(0.2)),
+        measured_errors("b", drawn(0.9)),
+    ).model_copy(update={"skipped": (skipped("c"),)})
+    policy = required(model="b", max_params=10, license=["mit"], max_skipped=0, max_age="30d")
+    found = gate(document, policy, NOW)
+    states = {check.requirement: check.holds for check in found.checks}
+    assert states == {
+        "model": False,
+        "max_params": False,
+        "license": False,
+        "max_skipped": False,
+        "max_age": True,
+    }
+    assert "told apart from the top group, a first" in to_text(found)
+    assert "not ranked" in only(document, model="c").found
+    file = tmp_path / "regression.json"
+    file.write_text(to_json(document))
+    arguments = ["gate", str(file), "--max-attacked-error", "0.1"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 4
+    assert "violated max_attacked_error of a: required at most 0.1; found 0.2" in done.stdout
+
+
+def test_a_ranking_of_numbers_that_is_none_is_not_believed() -> None:
+    whole = json.loads(to_json(of_numbers(measured_errors("a", [0.2] * 60))))
+    whole["ranking"].append(whole["ranking"][0] | {"rank": 2})
+    with pytest.raises(ValueError, match="each name once, found 'a' twice"):
+        RegressionRanking.model_validate(whole)
 
 
 # --- certificates --------------------------------------------------------------------------------
@@ -384,7 +460,7 @@ def test_options_override_the_file(tmp_path: Path) -> None:
         ("min_clean_accuracy: 400\n", "from 0 to 1 such as 0.6, found 400."),
         ("min_clean_accuracy: true\n", "line 1: min_clean_accuracy: must be a number from 0 "),
         ("max_params: 1.5\n", "max_params: must be a number such as 100M, found 1.5."),
-        ("max_bound: -1\n", "max_bound: must be a number of nats, 0 or more, found -1."),
+        ("max_bound: -1\n", "max_bound: must be a number, 0 or more, found -1."),
         ("max_skipped: some\n", "max_skipped: must be a whole number, 0 or more, found 'some'."),
         ("model: ''\n", "model: must be the name of a model, found ''."),
         ("max_age: '30'\n", "max_age: must be an age such as 12h, 30d or 4w, found '30'."),

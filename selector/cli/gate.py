@@ -70,6 +70,18 @@ def gate(
     min_clean_accuracy: Annotated[
         float | None, typer.Option(help="Of its head on clean images, 0..1.")
     ] = None,
+    max_attacked_error: Annotated[
+        float | None,
+        typer.Option(
+            help="Squared, of its head after every attack: a lower estimate; of a ranking by"
+            " --target-column, where 1 is about that of knowing only the mean."
+        ),
+    ] = None,
+    max_estimated_error: Annotated[
+        float | None,
+        typer.Option(help="The same by the bound on A∘g: rests on an attack."),
+    ] = None,
+    max_clean_error: Annotated[float | None, typer.Option(help="The same on clean images.")] = None,
     max_bound: Annotated[
         float | None,
         typer.Option(help="Estimated worst-case loss of its bound-optimal head, nats."),
@@ -111,7 +123,7 @@ def gate(
     with exit_codes():
         from selector.gating import gate as compared
         from selector.policy import combine, keys_of, read_policy
-        from selector.reports.document import read_ranking
+        from selector.reports.document import read_any_ranking
 
         options = {
             "model": model,
@@ -121,6 +133,9 @@ def gate(
             "at_radius": at_radius,
             "at_eps": at_eps,
             "min_clean_accuracy": min_clean_accuracy,
+            "max_attacked_error": max_attacked_error,
+            "max_estimated_error": max_estimated_error,
+            "max_clean_error": max_clean_error,
             "max_bound": max_bound,
             "license": license,
             "max_params": max_params,
@@ -136,7 +151,7 @@ def gate(
             {key: value for key, value in options.items() if key in not_typed},
         )
         _tell_configured(policy, keys_of(file))
-        found = compared(read_ranking(ranking), required, datetime.now(UTC))
+        found = compared(read_any_ranking(ranking), required, datetime.now(UTC))
         sys.stdout.write(_text(found, format))
     raise typer.Exit(EXIT_OK if found.holds else EXIT_NOT_MET)
 

@@ -11,8 +11,7 @@ from selector.errors import UsageError
 from selector.reports import WIDTH
 
 if TYPE_CHECKING:
-    from selector.records import Outcome
-    from selector.reports.columns import AnyRanking
+    from selector.records import AnyRanking, Outcome
 
 Format = Literal["table", "json", "jsonl", "csv", "markdown"]
 FORMATS: tuple[Format, ...] = get_args(Format)

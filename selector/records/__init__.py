@@ -89,11 +89,16 @@ from selector.records.run import (
     ThreatRecord,
 )
 
+AnyRanking = Ranking | RegressionRanking
+AnyRanked = RankedEvaluation | RankedRegression
+
 __all__ = [
     "MASKED",
     "OBJECTIVE_NAMES",
     "SCHEMA_VERSION",
     "SCREENED",
+    "AnyRanked",
+    "AnyRanking",
     "BaselineScores",
     "Certification",
     "CertificationCost",

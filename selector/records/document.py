@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -11,10 +11,12 @@ from selector.records.certified import CertifiedCandidate, SmoothingRecord
 from selector.records.measured import Evaluation, Flag, Skipped
 from selector.records.run import (
     ImagesRecord,
+    LeftOut,
     Place,
     RankingRecord,
     RunRecord,
     ThreatRecord,
+    check_is_one,
 )
 
 
@@ -144,15 +146,6 @@ class Curve(Record):
     ]
 
 
-class LeftOut(NamedTuple):
-    """A candidate without a place; its code is that of a skipped one, eliminated or unsettled."""
-
-    name: str
-    model: str
-    code: str
-    reason: str
-
-
 class Ranking(RankingRecord):
     """The result of ``selector rank``."""
 
@@ -177,7 +170,7 @@ class Ranking(RankingRecord):
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """Who has no place, and why: skipped, then eliminated and unsettled of a race."""
-        found = [LeftOut(one.name, one.model, one.code, one.reason) for one in self.skipped]
+        found = list(super().left_out)
         if self.race is not None:
             for code, some in (
                 ("eliminated", self.race.eliminated),
@@ -188,21 +181,8 @@ class Ranking(RankingRecord):
 
     @model_validator(mode="after")
     def _is_one_ranking(self) -> Self:
-        """Programs pair candidates by name, and their images by place."""
-        names = [one.name for one in self.ranking]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"ranking must have each name once, found {twice!r} twice")
-        if [one.rank for one in self.ranking] != list(range(1, len(names) + 1)):
-            raise ValueError("ranking must have ranks from 1 on, in their order")
-        if self.choice is not None and self.choice.name not in names:
-            raise ValueError(f"choice must be in the ranking, found {self.choice.name!r}")
-        for one in self.ranking:
-            for label, values in one.per_image:
-                if values is not None and len(values) != self.task.test_images:
-                    raise ValueError(
-                        f"per_image.{label} of {one.name!r} must have a value for each of"
-                        f" {self.task.test_images} test images, found {len(values)}"
-                    )
+        chosen = None if self.choice is None else self.choice.name
+        check_is_one(self.ranking, chosen, self.task.test_images)
         return self
 
 

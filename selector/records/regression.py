@@ -6,13 +6,13 @@ squared error of knowing only the mean. ``mean + sd * value`` is in the units of
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selector.records.base import Estimate, Record
 from selector.records.measured import Measurement, Representation
-from selector.records.run import ImagesRecord, Place, RankingRecord
+from selector.records.run import ImagesRecord, Place, RankingRecord, check_is_one
 
 
 class EstimatedErrors(Record):
@@ -148,3 +148,9 @@ class RegressionRanking(RankingRecord):
     task: RegressionTaskRecord
     choice: RegressionChoice | None
     ranking: tuple[RankedRegression, ...]
+
+    @model_validator(mode="after")
+    def _is_one_ranking(self) -> Self:
+        chosen = None if self.choice is None else self.choice.name
+        check_is_one(self.ranking, chosen, self.task.test_images)
+        return self

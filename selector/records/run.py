@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -103,6 +104,66 @@ class RankingRecord(RunRecord):
     objective_kind: Annotated[ObjectiveKind, Field(description="what its number promises")]
     scope: Annotated[str, Field(description="what all numbers are about, and what not")] = SCOPE
     skipped: tuple[Skipped, ...]
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Who has no place, and why: who was skipped."""
+        return tuple(LeftOut(one.name, one.model, one.code, one.reason) for one in self.skipped)
+
+
+class LeftOut(NamedTuple):
+    """A candidate without a place; its code is that of a skipped one, eliminated or unsettled."""
+
+    name: str
+    model: str
+    code: str
+    reason: str
+
+
+class Placed(Protocol):
+    """A candidate in a ranking."""
+
+    @property
+    def name(self) -> str:
+        """Of it."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """From 1."""
+        ...
+
+    @property
+    def per_image(self) -> Record:
+        """Values for each test image."""
+        ...
+
+
+def check_is_one(placed: Sequence[Placed], chosen: str | None, images: int) -> None:
+    """Programs pair candidates by name, and their images by place.
+
+    Args:
+        placed: in their order.
+        chosen: name of one of them.
+        images: of the test.
+
+    Raises:
+        ValueError: these are not candidates of one ranking.
+    """
+    names = [one.name for one in placed]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"ranking must have each name once, found {twice!r} twice")
+    if [one.rank for one in placed] != list(range(1, len(names) + 1)):
+        raise ValueError("ranking must have ranks from 1 on, in their order")
+    if chosen is not None and chosen not in names:
+        raise ValueError(f"choice must be in the ranking, found {chosen!r}")
+    for one in placed:
+        for label, values in one.per_image:
+            if values is not None and len(values) != images:
+                raise ValueError(
+                    f"per_image.{label} of {one.name!r} must have a value for each of"
+                    f" {images} test images, found {len(values)}"
+                )
 
 
 class Place(Record):

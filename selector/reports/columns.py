@@ -11,20 +11,19 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from selector.records import (
+    AnyRanked,
+    AnyRanking,
     CertifiedCandidate,
     Estimate,
     RankedEvaluation,
     RankedRegression,
     Ranking,
-    RegressionRanking,
     Skipped,
 )
 
 Cell = str | int | float | bool | None
 """A value as it is, neither formatted nor escaped; None: there is none."""
 
-AnyRanking = Ranking | RegressionRanking
-_Ranked = RankedEvaluation | RankedRegression
 _E = TypeVar("_E", RankedEvaluation, RankedRegression)
 _Columns = dict[str, Callable[[_E], Cell]]
 
@@ -57,7 +56,7 @@ def _ranked(ranking: AnyRanking) -> list[dict[str, Cell]]:
     return [_row(e) | {name: of(e) for name, of in _NUMBERS.items()} for e in ranking.ranking]
 
 
-def _row(e: _Ranked) -> dict[str, Cell]:
+def _row(e: AnyRanked) -> dict[str, Cell]:
     """What is the same for classes and for numbers."""
     found: dict[str, Cell] = {}
     for columns in (_PLACE, _IDENTITY, _MEASURED):
@@ -66,10 +65,9 @@ def _row(e: _Ranked) -> dict[str, Cell]:
 
 
 def _left_out(ranking: AnyRanking) -> list[dict[str, Cell]]:
-    found = ranking.left_out if isinstance(ranking, Ranking) else ranking.skipped
     return [
         {"name": one.name, "model": one.model, "skipped": one.code, "skipped_reason": one.reason}
-        for one in found
+        for one in ranking.left_out
     ]
 
 
@@ -107,19 +105,19 @@ def _estimate(name: str, of: Callable[[_E], Estimate]) -> _Columns[_E]:
     }
 
 
-def _size(e: _Ranked) -> str:
+def _size(e: AnyRanked) -> str:
     height, width = e.provenance.input_size
     return f"{height}x{width}"
 
 
-_PLACE: dict[str, Callable[[_Ranked], Cell]] = {
+_PLACE: dict[str, Callable[[AnyRanked], Cell]] = {
     "rank": lambda e: e.rank,
     "rank_low": lambda e: e.rank_interval[0],
     "rank_high": lambda e: e.rank_interval[1],
     "group": lambda e: e.group,
 }
 _LEFT_OUT = ("skipped", "skipped_reason")
-_IDENTITY: dict[str, Callable[[_Ranked], Cell]] = {
+_IDENTITY: dict[str, Callable[[AnyRanked], Cell]] = {
     "name": lambda e: e.name,
     "model": lambda e: e.model,
     "score": lambda e: e.score,
@@ -152,7 +150,7 @@ _NUMBERS: _Columns[RankedRegression] = {
     "n": lambda e: e.head.attacked_squared_error.n,
     "vacuous": lambda e: e.vacuous,
 }
-_MEASURED: dict[str, Callable[[_Ranked], Cell]] = {
+_MEASURED: dict[str, Callable[[AnyRanked], Cell]] = {
     "warnings": lambda e: " ".join(flag.code for flag in e.warnings) or None,
     "license": lambda e: e.provenance.license,
     "parameters": lambda e: e.provenance.parameters,

@@ -7,7 +7,8 @@ import io
 import re
 
 from selector.errors import printable
-from selector.reports.columns import AnyRanking, Cell, names, rows
+from selector.records import AnyRanking
+from selector.reports.columns import Cell, names, rows
 
 # A spreadsheet takes text that begins so for a formula, and runs it; the last four are full-width.
 # In countries with a decimal comma it begins a cell after each semicolon, quoted or not.

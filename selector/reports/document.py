@@ -19,6 +19,7 @@ from selector.policy import Policy
 from selector.reading import is_folder, read_bytes
 from selector.records import (
     OBJECTIVE_NAMES,
+    AnyRanking,
     Certification,
     Comparison,
     Gate,
@@ -61,18 +62,37 @@ def escaped(text: str) -> str:
 
 
 def read_ranking(path: str | Path) -> Ranking:
-    """The ranking in a file.
+    """The ranking of classes in a file.
 
     Raises:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
+    return _ranking(_text(path), printable(str(path)))
+
+
+def read_any_ranking(path: str | Path) -> AnyRanking:
+    """The ranking in a file, of classes or of numbers.
+
+    Raises:
+        UsageError: it cannot be read, or is not a ranking of this version.
+    """
+    text = _text(path)
+    with suppress(ValidationError):
+        return RegressionRanking.model_validate_json(text)
+    return _ranking(text, printable(str(path)))
+
+
+def _text(path: str | Path) -> str:
     where = printable(str(path))
     try:
-        text = read_bytes(Path(path), _MOST_BYTES).decode()
+        return read_bytes(Path(path), _MOST_BYTES).decode()
     except OSError as error:
         raise UsageError(f"{where} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{where} cannot be read: {first_line(error)}.") from error
+
+
+def _ranking(text: str, where: str) -> Ranking:
     try:
         read = Ranking.model_validate_json(text)
     except ValidationError as error:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selector.errors import UsageError
-from selector.reports.columns import AnyRanking, Cell, names, rows
+from selector.records import AnyRanking
+from selector.reports.columns import Cell, names, rows
 
 if TYPE_CHECKING:
     import pandas

@@ -10,6 +10,7 @@ from selector.norms import format_threat
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import (
+    AnyRanking,
     CertifiedCandidate,
     Curve,
     Estimate,
@@ -21,7 +22,6 @@ from selector.records import (
     Skipped,
 )
 from selector.regression.ranking import OBJECTIVES as ERROR_OBJECTIVES
-from selector.reports.columns import AnyRanking
 from selector.reports.curves import at_threat, points_of, threats_of
 
 # A character reference is text wherever it stands, and never the beginning of a structure. One

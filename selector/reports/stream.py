@@ -16,6 +16,7 @@ import json
 from typing import Any
 
 from selector.records import (
+    AnyRanking,
     Evaluation,
     RankedEvaluation,
     RankedRegression,
@@ -24,7 +25,6 @@ from selector.records import (
     Skipped,
     Sweep,
 )
-from selector.reports.columns import AnyRanking
 from selector.reports.document import escaped
 
 _PLACE = ("name", "model", "rank", "rank_interval", "group", "score")

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from fuzz import mutation, seeds
 from selector import configuration
+from selector.allowed import parse_age
 from selector.candidates import (
     Candidate,
     Pinned,
@@ -35,7 +36,7 @@ from selector.errors import CandidateError, SelectorError, UsageError
 from selector.fetching import FetchRules, look_up, prepare
 from selector.gating import gate
 from selector.norms import format_threat, parse_threats
-from selector.policy import Policy, combine, parse_age, read_policy
+from selector.policy import Policy, combine, read_policy
 from selector.preflight import check_backbone
 from selector.protocol import Sizes
 from selector.records import Ranking, RegressionRanking
