@@ -114,7 +114,7 @@ def document(*evaluations: RegressionEvaluation) -> RegressionRanking:
             image_size=32,
             train_images=30,
             validation_images=10,
-            test_images=60,
+            test_images=len(ranking[0].per_image.clean) if ranking else 60,
             mean_error=1.05,
             unreadable=(),
             fingerprint="f" * 64,
