@@ -51,7 +51,7 @@ fuzz: $(VENV)/.installed-fuzz
 
 check-oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pip check
-	$(OLDEST)/bin/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -q -n 2
 
 soak: $(VENV)/.installed-dev
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m soak.run -o docs/soak.json
