@@ -529,3 +529,22 @@ def test_a_table_of_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("selector.tasks.tables._MOST_ROWS", 2)
     path = table(tmp_path / "a.parquet", image=[b"a", b"b", b"c"], label=["a", "b", "a"])
     assert "must have at most 2 rows, found 3" in refused(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"target_columns": ("label",)}])
+def test_text_that_is_none(tmp_path: Path, options: dict[str, tuple[str, ...]]) -> None:
+    binary = pyarrow.array([b"dish", b"\x80owl"] * 10)
+    text = pyarrow.Array.from_buffers(pyarrow.string(), len(binary), binary.buffers())
+    path = table(tmp_path / "a.parquet", image=PICTURES, label=text)
+    assert "cannot be read as a dataset: UnicodeDecodeError" in refused(path, **options)
+
+
+def test_class_names_that_are_no_texts(tmp_path: Path) -> None:
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"_type": "ClassLabel", "names": [[[1]], "dog"]},
+    }
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    known = pyarrow.table({"image": PICTURES, "label": [0, 1] * 10}).replace_schema_metadata(told)
+    pyarrow.parquet.write_table(known, tmp_path / "a.parquet")
+    assert "class names must be texts, found [[[1]], 'dog']." in refused(tmp_path / "a.parquet")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from selector.errors import UsageError, printable
+from selector.errors import UsageError, printable, shorten
 from selector.tasks.cells import Cell, Column, Tables
 from selector.tasks.labelling import Label, Parts, Rows, assemble
 from selector.tasks.listing import Listing
@@ -136,18 +136,20 @@ def list_tables(
 
         def numbers(split: str) -> TargetRows:
             cells = sources(split, (image, *targets))
-            values = tables.splits[split].select_columns(list(targets)).with_format(None)[:]
+            wanted = tables.splits[split].select_columns(list(targets)).with_format(None)
+            values = _loaded(lambda: wanted[:], where)
             return TargetRows(split, cells, list(zip(*map(values.get, targets), strict=True)))
 
         return assemble_targets(name, chosen, numbers, targets, seed, where=where)
     label = _label_column(train, options, where)
-    names = getattr(train.features[label], "names", None)
+    names = _class_names(train.features[label], where)
 
     def rows(split: str | None) -> Rows | None:
         if split is None:
             return None
         cells = sources(split, (image, label))
-        values = tables.splits[split].select_columns([label])[:][label]
+        wanted = tables.splits[split].select_columns([label])
+        values = _loaded(lambda: wanted[:][label], where)
         return Rows(split, cells, _labels(values, names, f"{where}: {printable(split)}"))
 
     trained = rows(chosen.train)
@@ -236,6 +238,14 @@ def _undecoded(table: Dataset, column: str) -> Dataset:
     if isinstance(table.features[column], Image):
         images = images.cast_column(column, Image(decode=False))
     return images
+
+
+def _class_names(feature: Any, where: str) -> list[str] | None:
+    """That a column of labels brings with it; None: it has numbers or texts alone."""
+    names: list[str] | None = getattr(feature, "names", None)
+    if names is not None and any(not isinstance(name, str) for name in names):
+        raise UsageError(f"{where}: class names must be texts, found {shorten(repr(names))}.")
+    return names
 
 
 def _labels(values: list[Any], names: list[str] | None, where: str) -> list[Label]:
