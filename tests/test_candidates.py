@@ -353,7 +353,9 @@ def test_a_long_registry_is_not_read(tmp_path: Path) -> None:
 
 
 def test_nesting_without_end_is_refused_at_once(tmp_path: Path) -> None:
-    assert "nesting depth" in refused(registry(tmp_path, "candidates: " + "[" * 400_000))
+    said = refused(registry(tmp_path, "candidates: " + "[" * 400_000))
+    # By libyaml, or by us where it is older.
+    assert "nesting depth" in said or "must have at most 50 levels" in said
     deep = "candidates: " + "[" * 60 + "]" * 60
     assert "must have at most 50 levels" in refused(registry(tmp_path, deep))
 

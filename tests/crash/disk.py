@@ -34,7 +34,7 @@ class Disk:
 
     def mount(self, size: str) -> None:
         """Mount it."""
-        self._mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.folder))
+        self._mount("-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(self.folder))
 
     def _mount(self, *words: str) -> None:
         subprocess.run([*self.wrapper, "mount", *words], check=True)

@@ -31,6 +31,8 @@ CANDIDATES = ("tiny_vit.cifar10_linf_8", "tiny_vit.cifar10_linf_4", "tiny_resnet
 CLASSES = (3, 5, 8)
 SHORT = ("--image-size", "32", "--eps", "2/255", "--preset", "quick", "--steps", "3")
 PATIENCE = 180.0
+# What torch up to 2.6 writes into a temporary folder when it is imported, and leaves when killed.
+_OF_TORCH = "_remote_module_non_scriptable.py"
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,11 @@ class Place:
         expected = {OUTPUT, f"cache/{STORE}"}
         found = [path for path in self.folder.rglob("*") if path.is_file()]
         names = [path.relative_to(self.folder).as_posix() for path in found]
-        kept = [one for one in names if not one.startswith(("log/", "task/", "hf/"))]
+        kept = [
+            one
+            for one in names
+            if not one.startswith(("log/", "task/", "hf/")) and not one.endswith(_OF_TORCH)
+        ]
         downloads = [one for one in names if one.startswith("hf/") and one.endswith(".incomplete")]
         return sorted(set(kept) - expected) + downloads
 
