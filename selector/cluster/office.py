@@ -106,7 +106,7 @@ class Office:
         """
         for number, answer in answers.items():
             waiting = self._asking.pop(number, None)
-            if waiting is not None:
+            if waiting is not None and not waiting.done():  # nor cancelled with who asked
                 waiting.set_result(answer)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._arrived.wait(), _GATHER)
