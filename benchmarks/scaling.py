@@ -159,7 +159,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, nargs="+", default=[4, 8, 16, 32, 64])
     parser.add_argument("--candidates", type=int, default=1000, help="of --full workers")
     parser.add_argument("--full", type=int, default=64, help="workers; fewer get as many each")
-    parser.add_argument("--mean", type=float, default=20.0, help="seconds of a candidate")
+    parser.add_argument("--mean", type=float, default=45.0, help="seconds of a candidate")
     parser.add_argument("-o", "--output", type=Path)
     return parser.parse_args()
 
