@@ -83,7 +83,7 @@ def screen(
     with full_precision(), as_candidate_errors():
         run = load(prepared, shortened(setting))
         run.backbone.passes.on_pass = on_pass
-        heads = heads or fit(run, find_probe(run)).heads
+        heads = heads or _heads_for(run, look)
         withstood = _attack(run, _part(setting, look), heads)
         return Screened(
             name=prepared.name,
@@ -91,6 +91,19 @@ def screen(
             withstood=tuple(withstood.tolist()),
             cost=cost(run),
         ), heads
+
+
+def _heads_for(run: Run, look: Look) -> Heads:
+    """Fitted here; what that takes belongs to the first look, from which a later one has them.
+
+    A later one has to fit them where the run was interrupted, of which its cost does not tell.
+    """
+    passes = run.backbone.passes
+    before = passes.forward, passes.backward
+    heads = fit(run, find_probe(run)).heads
+    if look.start > 0:
+        passes.forward, passes.backward = before
+    return heads
 
 
 def places(setting: Setting, look: Look) -> Tensor:

@@ -602,6 +602,16 @@ def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
     assert 0 < sum(full.per_image.attacked_correct) <= sum(looked) < 24
 
 
+def test_a_later_look_costs_the_same_where_the_run_was_interrupted_before_it(
+    prepared: Prepared, setting: Setting
+) -> None:
+    first, heads = screen(prepared, setting, Look(0, 8))
+    usual, _ = screen(prepared, setting, Look(8, 16), heads)
+    interrupted, _ = screen(prepared, setting, Look(8, 16))
+    assert interrupted.withstood == usual.withstood
+    assert passes_of(interrupted.cost) == passes_of(usual.cost) < passes_of(first.cost)
+
+
 def test_a_look_is_at_the_head_that_is_ranked_by(prepared: Prepared, setting: Setting) -> None:
     # Whoever always names class 3 is right on its images, and withstands every attack there.
     look = Look(4, 24)

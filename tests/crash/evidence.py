@@ -16,6 +16,7 @@ from typing import Any
 
 # What may differ between two runs of the same command: times, peaks of memory, dates.
 _OF_THE_RUN = ("seconds_", "peak_")
+_EXACTLY = {"created", "seconds"}
 # Columns that say when a row was used, not what it holds.
 _USE = {"used"}
 
@@ -73,7 +74,7 @@ def same(document: Any) -> Any:
         return {
             key: same(value)
             for key, value in document.items()
-            if key != "created" and not key.startswith(_OF_THE_RUN)
+            if key not in _EXACTLY and not key.startswith(_OF_THE_RUN)
         }
     return [same(value) for value in document] if isinstance(document, list) else document
 
