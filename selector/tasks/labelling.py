@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from selector.errors import UsageError, printable
+from selector.errors import UsageError, printable, shorten
 from selector.tasks.listing import HELD_OUT, Encoded, Example, Listing, Picture, divide
 from selector.tasks.splits import listed
 
@@ -130,3 +131,21 @@ def _examples(rows: Rows, index: dict[Label, int], where: str) -> list[Example]:
             " --validation-split and --test-split name others.",
         )
     return [(source, index[label]) for source, label in zip(rows.sources, rows.labels, strict=True)]
+
+
+def class_names(feature: object, where: str) -> list[str] | None:
+    """That a column of labels brings with it; None: it has numbers or texts alone."""
+    names: list[str] | None = getattr(feature, "names", None)
+    if names is not None and any(not isinstance(name, str) for name in names):
+        raise UsageError(f"{where}: class names must be texts, found {shorten(repr(names))}.")
+    return names
+
+
+def named(values: list[Any], names: list[str] | None, where: str) -> list[Label]:
+    """Class names, or numbers where there are none; None is a row without a label."""
+    if names is None:
+        return values
+    unknown = next((v for v in values if v is not None and not -1 <= v < len(names)), None)
+    if unknown is not None:
+        raise UsageError(f"{where}: labels must be below {len(names)}, found {unknown}.")
+    return [None if value is None or value == -1 else names[value] for value in values]

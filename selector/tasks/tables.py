@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from selector.errors import UsageError, printable, shorten
+from selector.errors import UsageError, printable
 from selector.tasks.cells import Cell, Column, Tables
-from selector.tasks.labelling import Label, Parts, Rows, assemble
+from selector.tasks.labelling import Parts, Rows, assemble, class_names, named
 from selector.tasks.listing import Listing
 from selector.tasks.options import TaskOptions
 from selector.tasks.splits import (
@@ -142,7 +142,7 @@ def list_tables(
 
         return assemble_targets(name, chosen, numbers, targets, seed, where=where)
     label = _label_column(train, options, where)
-    names = _class_names(train.features[label], where)
+    names = class_names(train.features[label], where)
 
     def rows(split: str | None) -> Rows | None:
         if split is None:
@@ -150,7 +150,7 @@ def list_tables(
         cells = sources(split, (image, label))
         wanted = tables.splits[split].select_columns([label])
         values = _loaded(lambda: wanted[:][label], where)
-        return Rows(split, cells, _labels(values, names, f"{where}: {printable(split)}"))
+        return Rows(split, cells, named(values, names, f"{where}: {printable(split)}"))
 
     trained = rows(chosen.train)
     assert trained is not None
@@ -238,24 +238,6 @@ def _undecoded(table: Dataset, column: str) -> Dataset:
     if isinstance(table.features[column], Image):
         images = images.cast_column(column, Image(decode=False))
     return images
-
-
-def _class_names(feature: Any, where: str) -> list[str] | None:
-    """That a column of labels brings with it; None: it has numbers or texts alone."""
-    names: list[str] | None = getattr(feature, "names", None)
-    if names is not None and any(not isinstance(name, str) for name in names):
-        raise UsageError(f"{where}: class names must be texts, found {shorten(repr(names))}.")
-    return names
-
-
-def _labels(values: list[Any], names: list[str] | None, where: str) -> list[Label]:
-    """Class names, or numbers where there are none; None is a row without a label."""
-    if names is None:
-        return values
-    unknown = next((v for v in values if v is not None and not -1 <= v < len(names)), None)
-    if unknown is not None:
-        raise UsageError(f"{where}: labels must be below {len(names)}, found {unknown}.")
-    return [None if value is None or value == -1 else names[value] for value in values]
 
 
 def _loaded(load: Callable[[], _T], where: str) -> _T:
