@@ -95,16 +95,15 @@ def margin_losses(logits: Tensor, weight: Tensor, labels: Tensor, displacement: 
 
 
 def worst_case_losses(
-    logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor, *, smoothing: float = 0.0
+    logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor
 ) -> Tensor:
     """Per image (n,): log(1 + sum_{j != y} exp(m_j + c_j s(x))) is at least CE(x').
 
     Every margin m_j = f_j - f_y is pushed as far as its own worst direction allows, all at once.
-    Never above :func:`margin_losses`. Convex in (W,b). ``smoothing`` as in
-    :func:`pairwise_distances`, for fitting.
+    Never above :func:`margin_losses`. Convex in (W,b).
     """
     margins = logits - logits.gather(1, labels[:, None])
-    distances = pairwise_distances(weight, smoothing=smoothing)
+    distances = pairwise_distances(weight)
     return torch.logsumexp(margins + distances[labels] * displacement[:, None], dim=1)
 
 
@@ -116,6 +115,7 @@ def worst_case_slopes(
     That in W is of the distances alone, with logits that stay. In closed form, since fitting a
     head asks for it thousands of times: with p the softmax of the pushed margins and C_{yj} the sum
     of p_j(x) s(x) over the images of class y, each pair pulls W_j from W_y by C_{yj} / c_{yj}.
+    ``smoothing`` of these c as in :func:`pairwise_distances`.
     """
     distances = pairwise_distances(weight, smoothing=smoothing)
     pushed = logits + distances[labels] * displacement[:, None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from selector.norms import format_threat
-from selector.policy import Policy
+from selector.policy import NUMBERS, Policy
 from selector.records import (
     AnyRanked,
     AnyRanking,
@@ -25,18 +25,6 @@ from selector.records import (
 BLIND = "its gradients are masked: the attack was blind, so that its numbers flatter"
 _SCREENED = "it was screened: no attack aimed at its head or at A∘g, so that this number flatters"
 _VACUOUS = "its bound is vacuous: on validation images it says no more than class frequencies do"
-
-
-# Keys of a policy, and what the number promises that each sets a limit to.
-_NUMBERS: Mapping[str, GateKind] = {
-    "min_attacked_accuracy": "attacked",
-    "min_estimated_accuracy": "estimated",
-    "min_clean_accuracy": "clean",
-    "max_bound": "estimated",
-    "max_attacked_error": "attacked",
-    "max_estimated_error": "estimated",
-    "max_clean_error": "clean",
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,7 @@ class _Measured:
 
     def doubt(self, requirement: str) -> str:
         """Why a number may not be relied on, whatever it is; empty where it may."""
-        if _NUMBERS[requirement] == "clean":
+        if NUMBERS[requirement] == "clean":
             return ""
         if self.masked:
             return BLIND
@@ -68,13 +56,13 @@ class _Measured:
 
 def numbers(ranking: AnyRanking, e: AnyRanked, policy: Policy) -> Iterator[GateCheck]:
     """What was measured of a candidate, against the limits of a policy."""
-    found: _Measured | None = _own(e)
-    where = ""
+    threat, where = ranking.threat, ""
     if policy.at_eps is not None:
         norm, eps = policy.at_eps
-        threat = ThreatRecord(norm=norm or ranking.threat.norm, eps=eps)
-        found, where = _under(ranking, e, threat), f" under {_said(threat)}"
-    for requirement, kind in _NUMBERS.items():
+        threat = ThreatRecord(norm=norm or threat.norm, eps=eps)
+        where = f" under {_said(threat)}"
+    found = _under(ranking, e, threat)
+    for requirement, kind in NUMBERS.items():
         limit: float | None = getattr(policy, requirement)
         if limit is None:
             continue

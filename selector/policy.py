@@ -12,14 +12,20 @@ from selector.allowed import Age, Count, Licences, Name, Number, Radius, Share, 
 from selector.candidates.entry import Entry
 from selector.candidates.yamlfile import explain, read_yaml
 from selector.errors import UsageError
+from selector.records import GateKind
 
 # These say how to compare, and require nothing.
 _MANNERS = {"by", "at_radius", "at_eps"}
-# What can be told at several eps.
-_AT_EPS = (
-    *("min_attacked_accuracy", "min_estimated_accuracy", "min_clean_accuracy", "max_bound"),
-    *("max_attacked_error", "max_estimated_error", "max_clean_error"),
-)
+# Keys that set a limit to a number of one threat, and what that number promises.
+NUMBERS: Mapping[str, GateKind] = {
+    "min_attacked_accuracy": "attacked",
+    "min_estimated_accuracy": "estimated",
+    "min_clean_accuracy": "clean",
+    "max_bound": "estimated",
+    "max_attacked_error": "attacked",
+    "max_estimated_error": "estimated",
+    "max_clean_error": "clean",
+}
 
 
 class Policy(Entry):
@@ -114,7 +120,7 @@ def combine(file: Policy, typed: Mapping[str, object], configured: Mapping[str, 
             "--at-radius needs --min-certified-accuracy, which is not required.",
             hint="Add --min-certified-accuracy, or leave out the radius.",
         )
-    if policy.at_eps is not None and all(getattr(policy, key) is None for key in _AT_EPS):
+    if policy.at_eps is not None and all(getattr(policy, key) is None for key in NUMBERS):
         raise UsageError(
             "--at-eps needs something that depends on eps, which is not required.",
             hint="Add --min-attacked-accuracy or another number, or leave out the eps.",

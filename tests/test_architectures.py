@@ -78,10 +78,12 @@ def test_encoders_without_a_head_are_found() -> None:
     # Not a list of names: what their heads do decides..
     encoders = timm.list_models("*_enc")
     assert encoders
-    codes = {error.code for error in map(measurable, encoders[:2]) if error is not None}
-    # timm 1.0.30 fails of some before it comes to their heads.
-    assert "no_pooled_features" in codes <= {"no_pooled_features", "forward_failed"}
-    assert all(measurable(name) is not None for name in encoders[:2])
+    # Under timm 1.0.30 the second fails before it comes to its head.
+    fails_early = timm.__version__ == "1.0.30"
+    for name in encoders[: 1 if fails_early else 2]:
+        error = measurable(name)
+        assert error is not None
+        assert error.code == "no_pooled_features"
 
 
 def test_an_unknown_architecture_names_the_version_of_timm() -> None:

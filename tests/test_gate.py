@@ -38,7 +38,7 @@ from selector.records import (
     RegressionRanking,
     ThreatRecord,
 )
-from selector.reports.document import json_schema, to_json
+from selector.reports.document import json_schema, read_any_ranking, to_json
 from selector.reports.gate import escape_data, escape_property, to_github, to_text
 
 # The builder's rankings were made on 23 November 2026, at eight.
@@ -286,11 +286,13 @@ def test_all_else_is_required_of_numbers_as_well(tmp_path: Path) -> None:
     assert "violated max_attacked_error of a: required at most 0.1; found 0.2" in done.stdout
 
 
-def test_a_ranking_of_numbers_that_is_none_is_not_believed() -> None:
+def test_a_ranking_of_numbers_that_is_none_is_not_believed(tmp_path: Path) -> None:
     whole = json.loads(to_json(of_numbers(measured_errors("a", [0.2] * 60))))
     whole["ranking"].append(whole["ranking"][0] | {"rank": 2})
-    with pytest.raises(ValueError, match="each name once, found 'a' twice"):
-        RegressionRanking.model_validate(whole)
+    file = tmp_path / "regression.json"
+    file.write_text(json.dumps(whole))
+    with pytest.raises(UsageError, match=r"is not a ranking .*each name once, found 'a' twice"):
+        read_any_ranking(file)
 
 
 # --- certificates --------------------------------------------------------------------------------

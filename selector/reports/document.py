@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import JsonSchemaMode
+from pydantic_core import from_json
 
 from selector.candidates import Lock, Registry
 from selector.errors import OutputError, UsageError, first_line, printable, shorten
@@ -76,10 +77,21 @@ def read_any_ranking(path: str | Path) -> AnyRanking:
     Raises:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
-    text = _text(path)
-    with suppress(ValidationError):
+    text, where = _text(path), printable(str(path))
+    if not _is_regression(text):
+        return _ranking(text, where)
+    try:
         return RegressionRanking.model_validate_json(text)
-    return _ranking(text, printable(str(path)))
+    except ValidationError as error:
+        raise _another_version(error, where) from error
+
+
+def _is_regression(text: str) -> bool:
+    """Whether a text says so of itself: to fail of the wrong form takes longer than to read it."""
+    with suppress(ValueError):
+        document = from_json(text)
+        return isinstance(document, dict) and document.get("kind") == "regression"
+    return False
 
 
 def _text(path: str | Path) -> str:
@@ -101,13 +113,7 @@ def _ranking(text: str, where: str) -> Ranking:
                 f"{where} must be a ranking of classes, found a document of another kind: {other}.",
                 hint="This command reads what `selector rank` wrote without --target-column.",
             ) from None
-        first = error.errors(include_url=False)[0]
-        place = shorten(".".join(map(str, first["loc"]))) or "document"
-        said = shorten(first["msg"])
-        raise UsageError(
-            f"{where} is not a ranking of this version of selector: {place}: {said}.",
-            hint="Write it again with: selector rank ... -o FILE",
-        ) from error
+        raise _another_version(error, where) from error
     if read.objective not in OBJECTIVE_NAMES:
         raise UsageError(
             f"{where} must be ranked by one of {', '.join(OBJECTIVE_NAMES)},"
@@ -115,6 +121,15 @@ def _ranking(text: str, where: str) -> Ranking:
             hint="A newer selector may know it.",
         )
     return read
+
+
+def _another_version(error: ValidationError, where: str) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    place = shorten(".".join(map(str, first["loc"]))) or "document"
+    return UsageError(
+        f"{where} is not a ranking of this version of selector: {place}: {shorten(first['msg'])}.",
+        hint="Write it again with: selector rank ... -o FILE",
+    )
 
 
 def _other(text: str) -> str | None:

@@ -20,15 +20,8 @@ _FORMS: Mapping[str, tuple[str, ...]] = {
     "`--eps 2/255,4/255`": (*_SMALL, "--preset", "quick", "--eps", "2/255,4/255"),
     "`--preset screen`": (*_SMALL, "--preset", "screen", "--eps", "2/255"),
     "`--certify 1`": (
-        *_SMALL,
-        "--preset",
-        "quick",
-        "--norm",
-        "l2",
-        "--eps",
-        "0.25",
-        "--certify",
-        "1",
+        *(*_SMALL, "--preset", "quick", "--norm", "l2"),
+        *("--eps", "0.25", "--certify", "1"),
     ),
 }
 
