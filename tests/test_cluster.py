@@ -160,6 +160,16 @@ def tells(what: int, line: Line) -> tuple[float, Any]:
     return took, answer
 
 
+def keeps_waiting_or_tells(what: str, line: Line) -> str:
+    """Ask what takes its time; or meanwhile tell something, and be done."""
+    if what == "ask":
+        line.ask("slow", what)
+    else:
+        time.sleep(0.3)
+        line.tell("last", what)
+    return what
+
+
 def dies(what: str, line: Line) -> str:
     """Of some jobs, the worker dies."""
     if what == "bad":
@@ -199,6 +209,17 @@ def test_who_tells_goes_on_and_is_heard_in_order() -> None:
     assert answer == ("slow", (7,))
     assert heard.asked == [("slow", (5 + n,)) for n in range(4)]
     assert took < heard.pause
+
+
+def test_a_job_is_done_when_all_that_it_told_was_heard() -> None:
+    class Careful(Heard):
+        def done(self, job: int, value: Any, totals: Mapping[str, int]) -> None:
+            assert value == "ask" or ("last", (value,)) in self.asked
+            super().done(job, value, totals)
+
+    heard = Careful(pause=1.0)
+    spread([Job(what, LIGHT) for what in ("ask", "tell")], keeps_waiting_or_tells, heard, {})
+    assert len(heard.values) == 2
 
 
 def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(
