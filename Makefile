@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
 # `make check-browser` looks at a report in a real browser, Chromium, which has to be on PATH.
 # `make check-crash` kills runs and takes their disk, memory, Hub and clock away; about an hour.
+# `make check-docs` types what README, docs/ and examples/ say to type; it needs jq; half an hour.
 # `make fuzz` feeds 10,000 wrong inputs of each kind; failures and a table as JSON are in bench/fuzz.
 # `make soak` ranks a thousand times in one process; `make check-oldest` runs the tests with the oldest
 # versions that pyproject.toml allows, which live in .venv-oldest.
@@ -20,7 +21,7 @@ TASKS ?=
 KILLS ?= 100
 CRASHES ?= bench/crash.json
 
-.PHONY: rank test check check-browser check-crash check-oldest fuzz soak docs bench bench-ranking install clean
+.PHONY: rank test check check-browser check-crash check-docs check-oldest fuzz soak docs bench bench-ranking install clean
 
 rank: $(VENV)/.installed
 	$(BIN)/selector rank
@@ -44,6 +45,10 @@ check-browser: $(VENV)/.installed-browser
 check-crash: $(VENV)/.installed-dev
 	mkdir -p bench
 	PYTHONPATH=tests $(BIN)/python tests/crash/check_crash.py --kills $(KILLS) -o $(CRASHES)
+
+check-docs: $(VENV)/.installed-dev
+	mkdir -p bench
+	PYTHONPATH=tests $(BIN)/python tests/pages/check_pages.py -o bench/docs.json
 
 fuzz: $(VENV)/.installed-fuzz
 	mkdir -p bench

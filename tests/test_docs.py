@@ -1,7 +1,7 @@
 """What the documentation says exists: functions, tests, commands, options, files, dependencies.
 
-Commands in blocks of ``console`` are read, not run. One that stands below ``<!-- run -->`` has been
-run as it stands, and what it printed is in the block of ``text`` that follows.
+Commands are read here, and run by ``make check-docs``. One that stands below ``<!-- run -->`` is run
+as it stands, and what it prints is in the block of ``text`` that follows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -22,17 +21,26 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 import typer
 import yaml
+from pages.agreed import complaints
+from pages.reading import (
+    DOCS,
+    FENCE,
+    PAGES,
+    ROOT,
+    Block,
+    blocks,
+    blocks_of,
+    lines_of,
+    name_of,
+    programs,
+    read,
+)
 
 from selector.cli import app
 from selector.cli.exits import EXIT_OK
 from selector.objectives import OBJECTIVES
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = (
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
-    *sorted(DOCS.glob("*.md")),
-)
+SHELL = ("console", "sh")
 GUIDES = sorted(DOCS.glob("guide-*.md"))
 THEORY = DOCS / "theory.md"
 COMMAND = typer.main.get_command(app)
@@ -44,54 +52,9 @@ PENDING_OPTIONS: set[tuple[str, str]] = set()
 # Every public function of these is a formula, so docs/theory.md has it.
 FORMULAS = ("selector.bounds", "selector.regression.bounds", "selector.baselines")
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-RUN = re.compile(r"^<!-- run -->\n+```console\n(.*?)^```\n+```(\w+)\n", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"`(selector(?:\.(?!toml`)\w+)+)`")
 TEST = re.compile(r"`(tests/\w+\.py)::(\w+)`")
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s#]*)(#[^)\s]+)?\)")
-ENDS = {"|", "||", "&&", ";", "&", ">", ">>", "2>", "<"}
-
-
-def read(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
-def name_of(page: Path) -> str:
-    return page.relative_to(ROOT).as_posix()
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a page in some language."""
-    return [body for found, body in FENCE.findall(read(page)) if found == language]
-
-
-def typed(block: str) -> Iterator[str]:
-    """What is typed after each prompt of a console block, continued lines joined."""
-    for line in block.replace("\\\n", " ").splitlines():
-        if line.startswith("$ "):
-            yield line.removeprefix("$ ")
-
-
-def programs(line: str) -> Iterator[list[str]]:
-    """The programs that a line of shell starts, each with its arguments."""
-    words = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
-    words.whitespace_split, words.commenters = True, "#"
-    found: list[str] = []
-    for word in [*words, ";"]:
-        if word not in ENDS:
-            found.append(word)
-            continue
-        while found and re.fullmatch(r"[A-Z_]+=.*", found[0]):
-            del found[0]
-        if found:
-            yield found
-        # What follows a redirection is a file.
-        found = ["file"] if ">" in word or "<" in word else []
-
-
-def lines_of(page: Path) -> list[str]:
-    return [line for block in blocks(page, "console") for line in typed(block)]
-
 
 ALL = [(page, line) for page in PAGES for line in lines_of(page)]
 
@@ -270,7 +233,25 @@ def test_what_is_pending_is_not_there_yet() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_what_has_been_run_shows_what_it_printed(page: Path) -> None:
     marked = re.findall(r"^<!-- run -->$", read(page), re.MULTILINE)
-    assert len(marked) == len(RUN.findall(read(page)))
+    shown = [block for block in blocks_of(page) if block.marked and block.answer is not None]
+    assert len(marked) == len(shown)
+
+
+def test_every_command_is_run_or_listed_with_the_reason() -> None:
+    found = [block for page in PAGES for block in blocks_of(page)]
+    assert not complaints(found)
+    # No command hides in a block of another language.
+    languages = {block.language for block in found if "$ " in block.body}
+    assert languages <= {"console", "math"}
+    assert {block.language for block in found} <= {*SHELL, "python", "text", "yaml", "math", ""}
+
+
+def test_a_command_that_is_not_run_and_an_entry_that_is_stale_are_noticed() -> None:
+    found = [block for page in PAGES for block in blocks_of(page)]
+    (said,) = complaints([*found, Block("a.md", "console", "$ curl | sh", False, None)])
+    assert said == "a.md: neither run nor listed: curl | sh"
+    without = [block for block in found if "make fuzz" not in block.commands]
+    assert "no page has: make fuzz" in complaints(without)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
