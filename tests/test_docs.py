@@ -1,6 +1,6 @@
 """What the documentation says exists: functions, tests, commands, options, files, dependencies.
 
-Commands are read here, and run by ``make check-docs``. One that stands below ``<!-- run -->`` is run
+Commands are read here; ``make check-docs`` runs them. One that stands below ``<!-- run -->`` is run
 as it stands, and what it prints is in the block of ``text`` that follows.
 """
 
