@@ -77,7 +77,7 @@ STANDS_FOR: Mapping[str, str] = {
 
 # Command: what its page takes for granted, as commands that are run before it.
 BEFORE: Mapping[str, str] = {
-    # The ranking of the built-in zoo, which the page began with; the one in between is of DIR.
+    # The ranking that the page began with.
     "selector gate ranking.json --policy policy.yaml --model tiny_resnet.cifar10_linf_4": (
         "selector rank -o ranking.json"
     ),

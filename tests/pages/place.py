@@ -157,16 +157,17 @@ def for_commands(folder: Path, hub: FakeHub) -> Place:
         shutil.copytree(ZOO / "tiny_resnet.cifar10_linf_4", folder / name)
     # Pages that name files of the repository are typed in its root.
     shutil.copytree(ROOT / "examples", folder / "examples")
-    shutil.copytree(ZOO, folder / "selector/demo/zoo")
-    shutil.copy(DEMO / "zoo.yaml", folder / "selector/demo")
     return place
 
 
 def for_pasted(folder: Path, hub: FakeHub) -> Place:
-    """A place with the built-in zoo copied to it, as the curator's page says; no options."""
+    """A place with the built-in zoo where pages say that it is, and no options."""
     (folder / ".home").mkdir(parents=True)
-    shutil.copytree(ZOO, folder / "zoo")
-    shutil.copy(DEMO / "zoo.yaml", folder)
+    (folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    # Copied by the curator, and as it lies in the root of the repository.
+    for name in (".", "selector/demo"):
+        shutil.copytree(ZOO, folder / name / "zoo")
+        shutil.copy(DEMO / "zoo.yaml", folder / name)
     return Place(folder, hub, {})
 
 
