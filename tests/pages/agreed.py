@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 
 from pages.reading import Block, programs
 
-# What a line may start. All else must be in NOT_RUN.
+# What a line may start; "file" is what follows a redirection. All else must be in NOT_RUN.
 PROGRAMS = ("selector", "jq", "eval", "examples/nightly.sh", "file")
-MODULES = ("selector.demo.discs",)
+OF_PYTHON = (["-m", "selector.demo.discs"], ["examples/curate.py"])
 
 _INSTALLS = "installs from the network; every workplace of this repository begins with it"
 _CLUSTER = "needs other machines"
@@ -113,10 +113,9 @@ UNSTEADY: Mapping[str, str] = {
 def startable(command: str) -> bool:
     """Whether a line starts only what the harness may start."""
     return all(
-        words[0] in PROGRAMS
-        or (words[:2] == ["python", "-m"] and words[2] in MODULES)
-        or words[:2] == ["python", "examples/curate.py"]
-        for words in programs(command)
+        program in PROGRAMS
+        or (program == "python" and any(words[: len(one)] == one for one in OF_PYTHON))
+        for program, *words in programs(command)
     )
 
 

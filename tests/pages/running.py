@@ -87,7 +87,7 @@ def substituted(command: str, place: Place) -> str:
     """A command with what its words stand for."""
     for word, meant in STANDS_FOR.items():
         if word in command:
-            text = place.key() if meant is KEY else meant
+            text = place.key() if meant == KEY else meant
             command = re.sub(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, command)
     return command
 
