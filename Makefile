@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make rank` and `make test`. Both set up .venv first.
 # `make check-browser` looks at a report in a real browser, Chromium, which has to be on PATH.
 # `make check-crash` kills runs and takes their disk, memory, Hub and clock away; about an hour.
-# `make check-docs` types what README, docs/ and examples/ say to type; it needs jq; half an hour.
+# `make check-docs` types what README, docs/ and examples/ say to type; it needs jq; half an hour or more.
 # `make fuzz` feeds 10,000 wrong inputs of each kind; failures and a table as JSON are in bench/fuzz.
 # `make soak` ranks a thousand times in one process; `make check-oldest` runs the tests with the oldest
 # versions that pyproject.toml allows, which live in .venv-oldest.

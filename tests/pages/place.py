@@ -47,7 +47,7 @@ CHEAP = {
     # A certificate at 1.0 with --sigma 0.5 takes 301 draws.
     "SELECT_CERTIFY_DRAWS": "400",
     "SELECT_CERTIFY_TRAIN_IMAGES": "40",
-    "SELECT_CERTIFY_TEST_IMAGES": "8",
+    "SELECT_CERTIFY_TEST_IMAGES": "12",
     "SELECT_CERTIFY_IMAGE_SIZE": "32",
     "SELECT_CERTIFY_ONLY": " ".join([*NETWORKS, "tiny_resnet.cifar10_linf_4"]),
 }
