@@ -27,6 +27,7 @@ from selector.records import (
     Plan,
     Ranking,
     Record,
+    RegressionComparison,
     RegressionRanking,
 )
 
@@ -45,6 +46,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "policy": Policy,
     "gate": Gate,
     "comparison": Comparison,
+    "regression-comparison": RegressionComparison,
 }
 
 
