@@ -256,7 +256,10 @@ def test_imports_form_no_circle() -> None:
         ("selector.certification", {"selector.cli"}),
         ("selector.certifying", {"selector.session", "selector.certification"}),
         ("selector.smoothing", {"selector.certifying"}),
-        ("selector.regression", {"selector.cli", "selector.regression", "selector.reports"}),
+        (
+            "selector.regression",
+            {"selector.cli", "selector.comparing", "selector.regression", "selector.reports"},
+        ),
         (
             "selector.scheduling",
             {

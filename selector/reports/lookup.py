@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 from selector.errors import UsageError, printable
-from selector.records import RankedEvaluation, Ranking
+from selector.records import (
+    AnyRanked,
+    AnyRanking,
+    RankedEvaluation,
+    RankedRegression,
+    Ranking,
+    RegressionRanking,
+)
 
 
-def find(ranking: Ranking, model: str) -> RankedEvaluation:
+@overload
+def find(ranking: Ranking, model: str) -> RankedEvaluation: ...
+
+
+@overload
+def find(ranking: RegressionRanking, model: str) -> RankedRegression: ...
+
+
+def find(ranking: AnyRanking, model: str) -> AnyRanked:
     """The candidate of that name.
 
     Args:
@@ -16,7 +33,8 @@ def find(ranking: Ranking, model: str) -> RankedEvaluation:
     Raises:
         UsageError: there is no such candidate, or it could not be ranked; with the reason.
     """
-    for e in ranking.ranking:
+    ranked: tuple[AnyRanked, ...] = ranking.ranking
+    for e in ranked:
         if model in (e.name, e.model):
             return e
     for one in ranking.skipped:
@@ -29,5 +47,5 @@ def find(ranking: Ranking, model: str) -> RankedEvaluation:
                 printable(f"{left.name} was not measured in full: {left.reason}"),
                 hint="Rank without --top and --budget to measure every candidate.",
             )
-    names = ", ".join(printable(e.name) for e in ranking.ranking)
+    names = ", ".join(printable(e.name) for e in ranked)
     raise UsageError(f"MODEL must be one of the ranking, found {model!r}.", hint=f"It has: {names}")
