@@ -115,7 +115,7 @@ def rank(
         typer.Option(
             help="What stdout gets. jsonl: a JSON object per line, of each candidate as it is"
             ' finished ("kind": evaluation or skipped), at last the ranking of names ("kind":'
-            " ranking). csv: a row per candidate. Default: table."
+            " ranking). csv: a row per candidate and --eps. Default: table."
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
