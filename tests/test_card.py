@@ -246,7 +246,7 @@ def test_doubts_are_told() -> None:
     e = document.ranking[0]
     text = markdown(document, e)
     assert "The loss bound is vacuous" in text
-    assert "- With care: a &lt;coin\\>." in text
+    assert "- With care: a &#60;coin&#62;." in text
     args = index_of(document)[0]["results"][0]["metrics"][2]["args"]
     assert (args["warnings"], args["vacuous"]) == (["at_chance"], True)
 
@@ -310,13 +310,13 @@ def test_the_card_of_a_regression_says_what_its_errors_are(tmp_path: Path) -> No
     document = of_hub(vacuous=True)
     done = card(document, tmp_path, "--format", "markdown")
     attacked = document.ranking[0].head.attacked_squared_error
-    assert "target columns x \\[red\\], y: a linear head on the frozen backbone" in done.stdout
+    assert "target columns x &#91;red&#93;, y: a linear head on the frozen backbone" in done.stdout
     assert (
         "| Attacked squared error (lower estimate) | attacked"
         f" | {attacked.value:.3f} ({attacked.low:.3f} to {attacked.high:.3f}) | linf 4/255 |"
     ) in done.stdout
     assert "- **attacked**: measured: the largest error found; a lower estimate" in done.stdout
-    assert "16.5 ± 3.25 (x \\[red\\]), 16.5 ± 3.25 (y); knowing only the mean has 1.050." in (
+    assert "16.5 ± 3.25 (x &#91;red&#93;), 16.5 ± 3.25 (y); knowing only the mean has 1.050." in (
         done.stdout
     )
     assert "- The error bound is vacuous" in done.stdout

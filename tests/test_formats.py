@@ -27,8 +27,9 @@ from selector.records import Eliminated, Evaluation, RaceRecord, Ranking, Skippe
 from selector.reports import columns
 from selector.reports.delimited import to_csv
 from selector.reports.document import to_json
+from selector.reports.escaping import code, prose
 from selector.reports.frame import to_frame
-from selector.reports.markdown import code, prose, to_markdown
+from selector.reports.markdown import to_markdown
 from selector.reports.progress import Display
 from selector.reports.stream import candidate_line, ranking_line
 

@@ -126,7 +126,7 @@ def _push(ranking: AnyRanking, e: AnyRanked, format: Format) -> None:
             hint="Rank it as owner/name once it is published.",
         )
     from selector.hub.publishing import Proposal, propose
-    from selector.reports.markdown import code
+    from selector.reports.escaping import code
 
     title = "Robustness after transfer, measured by selector"
     description = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
@@ -15,9 +14,7 @@ from selector.norms import format_threat
 from selector.records import AnyComparison, Unpaired
 from selector.reports import WIDTH
 from selector.reports.compared import columns
-
-# Marks, and what would make a link of an address.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]!|<>~&$@]|:(?=//)|(?<=www)\.)")
+from selector.reports.escaping import prose
 
 
 def print_comparison(comparison: AnyComparison, console: Console) -> None:
@@ -27,28 +24,17 @@ def print_comparison(comparison: AnyComparison, console: Console) -> None:
 
 def to_markdown(comparison: AnyComparison) -> str:
     """The same as Markdown with a table, as GitHub shows it."""
-    parts = [f"**{escape_markdown(comparison.sentence)}**", escape_markdown(_heading(comparison))]
+    parts = [f"**{prose(comparison.sentence)}**", prose(_heading(comparison))]
     if comparison.candidates:
         shown = columns(comparison)
         titles = [title.replace("\n", " ") for title in shown.titles]
         rules = [":--" if title == "backbone" else "--:" for title in titles]
-        cells = [
-            [escape_markdown(cell) for cell in shown.cells(one)] for one in comparison.candidates
-        ]
+        cells = [[prose(cell) for cell in shown.cells(one)] for one in comparison.candidates]
         parts += ["\n".join(f"| {' | '.join(row)} |" for row in (titles, rules, *cells))]
-        parts += [escape_markdown(shown.legend)]
+        parts += [prose(shown.legend)]
     for title, lines in _lists(comparison):
-        parts.append(f"{title}\n\n" + "\n".join(f"- {escape_markdown(line)}" for line in lines))
+        parts.append(f"{title}\n\n" + "\n".join(f"- {prose(line)}" for line in lines))
     return "\n\n".join(parts) + "\n"
-
-
-def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line.
-
-    >>> escape_markdown("a_b|c")
-    'a\\\\_b\\\\|c'
-    """
-    return _SPECIAL.sub(r"\\\1", printable(text))
 
 
 def _parts(comparison: AnyComparison, width: int) -> Iterator[RenderableType]:

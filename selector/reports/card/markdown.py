@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -13,8 +12,8 @@ from selector.records import AnyRanked, AnyRanking, CertifiedCandidate, Ranking
 from selector.reports.again import eps_option, whole_command
 from selector.reports.card.metrics import Metric, metrics
 from selector.reports.card.subject import Subject, subject
+from selector.reports.escaping import prose
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 _PROMISES = {
     "estimated": "rests on an attack: would be proven if attacks found the farthest point",
     "certified": "proven of a smoothed head, with the stated confidence for each image",
@@ -48,13 +47,13 @@ def markdown(ranking: AnyRanking, e: AnyRanked) -> str:
 
 def _about(ranking: AnyRanking, e: AnyRanked, about: Subject) -> str:
     task = ranking.task
-    at = f" (revision {_plain(task.revision)})" if task.revision else ""
+    at = f" (revision {prose(task.revision)})" if task.revision else ""
     commit = e.provenance.commit
-    of = f", at commit {_plain(commit)}" if commit else ""
+    of = f", at commit {prose(commit)}" if commit else ""
     return (
-        f"Of {_plain(e.provenance.repo or e.name)}{of}, measured by selector"
-        f" {_plain(ranking.selector_version)} on {_plain(task.name)}{at},"
-        f" {_plain(about.asked)}: {_plain(ranking.scope)}."
+        f"Of {prose(e.provenance.repo or e.name)}{of}, measured by selector"
+        f" {prose(ranking.selector_version)} on {prose(task.name)}{at},"
+        f" {prose(about.asked)}: {prose(ranking.scope)}."
     )
 
 
@@ -62,7 +61,7 @@ def _table(shown: Sequence[Metric]) -> str:
     rows = [
         f"| {metric.what} | {metric.kind} | {_value(metric)}"
         f" | {format_threat(metric.threat.norm, metric.threat.eps)}"
-        f" | {_plain(metric.head)} | {metric.estimate.n} |"
+        f" | {prose(metric.head)} | {metric.estimate.n} |"
         for metric in shown
     ]
     header = "| measure | kind | value (95 % interval) | threat | head | images |"
@@ -84,11 +83,11 @@ def _promises(shown: Sequence[Metric], about: Subject) -> Iterator[str]:
 
 
 def _remarks(ranking: AnyRanking, e: AnyRanked, about: Subject) -> Iterator[str]:
-    yield f"- {_plain(about.ignorant)}"
+    yield f"- {prose(about.ignorant)}"
     if e.vacuous:
         yield f"- {about.vacuous}"
     for flag in e.warnings:
-        yield f"- With care: {_plain(flag.message)}."
+        yield f"- With care: {prose(flag.message)}."
     for threat in _blind(ranking, e):
         yield f"- Under {threat} the attack was blind, so that nothing is said of it."
 
@@ -115,7 +114,7 @@ def _again(ranking: AnyRanking, e: AnyRanked) -> str:
     ]
     command = shlex.join(printable(word) for word in words)
     return (
-        f"How to measure it again (this was on {_plain(ranking.device.type)}, whose presets are"
+        f"How to measure it again (this was on {prose(ranking.device.type)}, whose presets are"
         f" other than those of other devices):\n\n```sh\n{command}\n```\n\n"
         "The images were the same if its JSON has the task fingerprint"
         f" `{printable(task.fingerprint)[:64]}`."
@@ -150,8 +149,3 @@ def _from_command(command: Sequence[str]) -> Iterator[str]:
     for option, value in pairwise(words):
         if option in _FROM_COMMAND:
             yield from (option, value)
-
-
-def _plain(text: str) -> str:
-    """A text in which Markdown and HTML find nothing to act on."""
-    return _SPECIAL.sub(r"\\\1", printable(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")
