@@ -77,6 +77,7 @@ from selector.records.regression import (
     TargetColumn,
 )
 from selector.records.run import (
+    ERROR_OBJECTIVE_NAMES,
     OBJECTIVE_NAMES,
     SCHEMA_VERSION,
     ConfiguredOption,
@@ -93,6 +94,7 @@ AnyRanking = Ranking | RegressionRanking
 AnyRanked = RankedEvaluation | RankedRegression
 
 __all__ = [
+    "ERROR_OBJECTIVE_NAMES",
     "MASKED",
     "OBJECTIVE_NAMES",
     "SCHEMA_VERSION",
