@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import builders
@@ -13,6 +14,8 @@ from test_reports import flat
 from typer.testing import CliRunner
 
 from selector.cli import app
+from selector.gating import gate
+from selector.policy import Policy
 from selector.records import RankedRegression, RegressionRanking
 from selector.reports.document import to_json
 from selector.reports.html.charts import plane
@@ -360,6 +363,17 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(source), "-o", str(target)])
     assert (done.exit_code, done.stdout) == (0, "")
     assert target.read_text(encoding="utf-8") == render(errors())
+
+
+def test_what_is_no_ranking_at_all_is_refused_for_what_it_is(tmp_path: Path) -> None:
+    source = tmp_path / "gate.json"
+    found = gate(two(), Policy(max_attacked_error=0.5), datetime.now(UTC))
+    source.write_text(to_json(found), encoding="utf-8")
+    done = CliRunner().invoke(app, ["report", str(source), "-o", str(tmp_path / "report.html")])
+    assert done.exit_code == 2
+    words = flat(done.stderr)
+    assert "must be a ranking, found a document of another kind: gate." in words
+    assert "without --target-column" not in words
 
 
 @pytest.mark.parametrize("command", [("report", "-o", "report.html"), ("explain", "a")])

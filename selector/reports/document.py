@@ -106,9 +106,12 @@ def _ranking(text: str, where: str) -> Ranking:
         read = Ranking.model_validate_json(text)
     except ValidationError as error:
         if other := _other(text):
+            numbers = other == "regression"
+            wanted = "a ranking of classes" if numbers else "a ranking"
+            how = " without --target-column" if numbers else ""
             raise UsageError(
-                f"{where} must be a ranking of classes, found a document of another kind: {other}.",
-                hint="This command reads what `selector rank` wrote without --target-column.",
+                f"{where} must be {wanted}, found a document of another kind: {other}.",
+                hint=f"This command reads what `selector rank` wrote{how}.",
             ) from None
         raise _another_version(error, where) from error
     _check_objective(read.objective, OBJECTIVE_NAMES, where)
