@@ -81,6 +81,7 @@ from selector.records.regression import (
     TargetColumn,
 )
 from selector.records.run import (
+    ERROR_OBJECTIVE_NAMES,
     OBJECTIVE_NAMES,
     SCHEMA_VERSION,
     ConfiguredOption,
@@ -98,6 +99,7 @@ AnyRanked = RankedEvaluation | RankedRegression
 AnyComparison = Comparison | RegressionComparison
 
 __all__ = [
+    "ERROR_OBJECTIVE_NAMES",
     "MASKED",
     "OBJECTIVE_NAMES",
     "SCHEMA_VERSION",

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from selector.errors import OutputError, UsageError, first_line, printable, shor
 from selector.policy import Policy
 from selector.reading import is_folder, read_bytes
 from selector.records import (
+    ERROR_OBJECTIVE_NAMES,
     OBJECTIVE_NAMES,
     AnyRanking,
     Certification,
@@ -80,12 +82,7 @@ def read_any_ranking(path: str | Path) -> AnyRanking:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
     text, where = _text(path), printable(str(path))
-    if not _is_regression(text):
-        return _ranking(text, where)
-    try:
-        return RegressionRanking.model_validate_json(text)
-    except ValidationError as error:
-        raise _another_version(error, where) from error
+    return _regression(text, where) if _is_regression(text) else _ranking(text, where)
 
 
 def _is_regression(text: str) -> bool:
@@ -111,18 +108,34 @@ def _ranking(text: str, where: str) -> Ranking:
         read = Ranking.model_validate_json(text)
     except ValidationError as error:
         if other := _other(text):
+            numbers = other == "regression"
+            wanted = "a ranking of classes" if numbers else "a ranking"
+            how = " without --target-column" if numbers else ""
             raise UsageError(
-                f"{where} must be a ranking of classes, found a document of another kind: {other}.",
-                hint="This command reads what `selector rank` wrote without --target-column.",
+                f"{where} must be {wanted}, found a document of another kind: {other}.",
+                hint=f"This command reads what `selector rank` wrote{how}.",
             ) from None
         raise _another_version(error, where) from error
-    if read.objective not in OBJECTIVE_NAMES:
+    _check_objective(read.objective, OBJECTIVE_NAMES, where)
+    return read
+
+
+def _regression(text: str, where: str) -> RegressionRanking:
+    try:
+        read = RegressionRanking.model_validate_json(text)
+    except ValidationError as error:
+        raise _another_version(error, where) from error
+    _check_objective(read.objective, ERROR_OBJECTIVE_NAMES, where)
+    return read
+
+
+def _check_objective(found: str, known: Sequence[str], where: str) -> None:
+    if found not in known:
         raise UsageError(
-            f"{where} must be ranked by one of {', '.join(OBJECTIVE_NAMES)},"
-            f" found {shorten(repr(read.objective), 80)}.",
+            f"{where} must be ranked by one of {', '.join(known)},"
+            f" found {shorten(repr(found), 80)}.",
             hint="A newer selector may know it.",
         )
-    return read
 
 
 def _another_version(error: ValidationError, where: str) -> UsageError:

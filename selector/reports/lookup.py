@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from typing import overload
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 from selector.errors import UsageError, printable
-from selector.records import (
-    AnyRanked,
-    AnyRanking,
-    RankedEvaluation,
-    RankedRegression,
-    Ranking,
-    RegressionRanking,
-)
+from selector.records import AnyRanked, Skipped
+from selector.records.run import LeftOut
+
+Ranked_co = TypeVar("Ranked_co", bound=AnyRanked, covariant=True)
 
 
-@overload
-def find(ranking: Ranking, model: str) -> RankedEvaluation: ...
+class _Ranking(Protocol[Ranked_co]):
+    """Of classes or of numbers."""
+
+    @property
+    def ranking(self) -> Sequence[Ranked_co]: ...
+
+    @property
+    def skipped(self) -> Sequence[Skipped]: ...
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]: ...
 
 
-@overload
-def find(ranking: RegressionRanking, model: str) -> RankedRegression: ...
-
-
-def find(ranking: AnyRanking, model: str) -> AnyRanked:
+def find(ranking: _Ranking[Ranked_co], model: str) -> Ranked_co:
     """The candidate of that name.
 
     Args:
@@ -33,8 +35,7 @@ def find(ranking: AnyRanking, model: str) -> AnyRanked:
     Raises:
         UsageError: there is no such candidate, or it could not be ranked; with the reason.
     """
-    ranked: tuple[AnyRanked, ...] = ranking.ranking
-    for e in ranked:
+    for e in ranking.ranking:
         if model in (e.name, e.model):
             return e
     for one in ranking.skipped:
@@ -47,5 +48,5 @@ def find(ranking: AnyRanking, model: str) -> AnyRanked:
                 printable(f"{left.name} was not measured in full: {left.reason}"),
                 hint="Rank without --top and --budget to measure every candidate.",
             )
-    names = ", ".join(printable(e.name) for e in ranked)
+    names = ", ".join(printable(e.name) for e in ranking.ranking)
     raise UsageError(f"MODEL must be one of the ranking, found {model!r}.", hint=f"It has: {names}")
