@@ -272,7 +272,13 @@ def of_hub(columns: tuple[str, ...] = ("x [red]", "y"), **changed: Any) -> Regre
     document = of_numbers(measured_errors(REPO, drawn(0.4), **changed))
     (e,) = document.ranking
     source = {"source": "hub", "repo": REPO, "commit": COMMIT}
-    one = e.model_copy(update={"provenance": e.provenance.model_copy(update=source)})
+    roots = {"clean_by_column": (0.25,) * len(columns)}
+    heads = {
+        name: getattr(e, name).model_copy(update=roots)
+        for name in ("head", "probe", "bound_optimal")
+    }
+    provenance = e.provenance.model_copy(update=source)
+    one = e.model_copy(update={"provenance": provenance, **heads})
     task = document.task.model_copy(
         update={
             "name": "acme/discs",
