@@ -571,6 +571,7 @@ class Failing:
         (lambda: rank_small(candidates=["a/b"], seed=None), "seed must be a whole number"),
         (lambda: rank_small(candidates=["a/b"], image_size="8"), "image_size must be a whole"),
         (lambda: rank_small(candidates=["a/b"], certify=0), "certify must be at least 1"),
+        (lambda: rank_small(candidates=["a/b"], sigma=0.5), "sigma is of certificates"),
         (lambda: rank_small(candidates=["a/b"], confidence="1"), "confidence must be a number"),
         (lambda: rank_small(candidates=["a/b"], budget=[1]), "budget must be a number"),
         (lambda: rank_small(candidates=["a/b"], attack=["apgd"]), "attack must be a string"),

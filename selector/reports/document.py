@@ -63,12 +63,30 @@ def escaped(text: str) -> str:
 
 
 def read_ranking(path: str | Path) -> Ranking:
-    """The ranking of classes in a file.
+    """The ranking of classes in a file; :func:`read_regression` reads one of numbers.
 
     Raises:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
     return _ranking(_text(path), printable(str(path)))
+
+
+def read_regression(path: str | Path) -> RegressionRanking:
+    """The ranking for numbers in a file: what ``selector rank --target-column -o`` wrote.
+
+    It has errors where :func:`read_ranking` has accuracies, hence a function of its own: either
+    says what its fields are.
+
+    Raises:
+        UsageError: it cannot be read, or is not such a ranking of this version.
+    """
+    text, where = _text(path), printable(str(path))
+    if not _is_regression(text):
+        raise UsageError(
+            f"{where} must be a ranking for numbers, found a document of another kind.",
+            hint="selector.read_ranking reads a ranking of classes.",
+        )
+    return _regression(text, where)
 
 
 def read_any_ranking(path: str | Path) -> AnyRanking:
@@ -78,8 +96,10 @@ def read_any_ranking(path: str | Path) -> AnyRanking:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
     text, where = _text(path), printable(str(path))
-    if not _is_regression(text):
-        return _ranking(text, where)
+    return _regression(text, where) if _is_regression(text) else _ranking(text, where)
+
+
+def _regression(text: str, where: str) -> RegressionRanking:
     try:
         return RegressionRanking.model_validate_json(text)
     except ValidationError as error:
@@ -109,9 +129,12 @@ def _ranking(text: str, where: str) -> Ranking:
         read = Ranking.model_validate_json(text)
     except ValidationError as error:
         if other := _other(text):
+            hint = "This command reads what `selector rank` wrote without --target-column."
+            if other == "regression":
+                hint += " In Python, selector.read_regression reads it."
             raise UsageError(
                 f"{where} must be a ranking of classes, found a document of another kind: {other}.",
-                hint="This command reads what `selector rank` wrote without --target-column.",
+                hint=hint,
             ) from None
         raise _another_version(error, where) from error
     if read.objective not in OBJECTIVE_NAMES:
