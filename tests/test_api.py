@@ -529,7 +529,7 @@ class Failing:
         (lambda: selector.task_from_arrays(IMAGES, None), "labels of train must be .* NoneType"),
         (lambda: selector.task_from_arrays(IMAGES, np.array(3)), "labels of train must be one"),
         (lambda: selector.task_from_arrays(IMAGES, [0] * 4, test=IMAGES), "test must be a pair"),
-        (lambda: selector.to_frame(None), "ranking must be what rank .* found NoneType"),
+        (lambda: selector.to_frame(None), "ranking must be what rank, .* found NoneType"),
         (lambda: selector.Module("", Small()), "name of a Module"),
         (lambda: selector.Module("a", Small), "module of a must be"),
         (lambda: selector.Module("a", Small(), std=(1.0, 0.0, 1.0)), "std of a"),
