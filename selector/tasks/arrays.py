@@ -48,8 +48,8 @@ def check_equally_many(pictures: int, others: int, part: str, said: str) -> None
 
 def side_of(images: Any) -> int:
     """The side of canonical images that holds such images, at most 224."""
-    _, height, width, _ = to_values(images, "images").shape
-    return min(height, width, _LARGEST_SIDE)
+    shape: tuple[int, ...] = to_values(images, "images").shape
+    return min(*shape[1:3], _LARGEST_SIDE)
 
 
 def to_values(images: Any, where: str) -> np.ndarray:
