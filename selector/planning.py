@@ -11,8 +11,9 @@ import torch
 from selector import hub
 from selector.architectures import Shape
 from selector.backbones import Backbone, read_config
+from selector.batches import lacks_memory
 from selector.candidates import CONFIG_FILE, Candidate, Pinned
-from selector.errors import CandidateError, HubUnavailable
+from selector.errors import CandidateError, HubUnavailable, first_line
 from selector.fetching import FetchRules, look_up, prepare
 from selector.modules import ModuleCandidate, prepare_module
 from selector.records import Plan, PlannedCandidate
@@ -138,10 +139,24 @@ class Timer:
         return self._known[key]
 
     def seconds_per_pass_of(self, backbone: Backbone) -> float:
-        """The same of a network that is here, on the device."""
+        """The same of a network that is here, on the device, and runs on single images.
+
+        Raises:
+            CandidateError: it does not run on several.
+        """
         alone = self._timed(backbone, 1)
         most = first_batch_size(backbone.input_size, self._device)
-        return self._timed(backbone, min(most, max(1, int(_SECONDS / alone))))
+        count = min(most, max(1, int(_SECONDS / alone)))
+        try:
+            return self._timed(backbone, count)
+        except Exception as error:
+            # A measurement goes on with smaller batches.
+            if lacks_memory(error):
+                return alone
+            raise CandidateError(
+                "forward_failed",
+                f"the network fails on a batch of {count} images: {first_line(error)}.",
+            ) from error
 
     def _time(self, shape: Shape) -> float:
         device = self._device

@@ -103,7 +103,28 @@ def test_a_slower_module_is_planned_with_more_time() -> None:
             return sum(super(Slow, self).forward(x) for _ in range(30)) / 30
 
     quick, slow = planned(candidates={"quick": Small(), "slow": Slow()}).candidates
-    assert slow.estimated_seconds > 5 * quick.estimated_seconds
+    assert slow.estimated_seconds > 2 * quick.estimated_seconds
+
+
+class Few(Small):
+    """More than five images at once are too many for it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Any) -> Any:
+        if len(x) > 5:
+            raise self.error
+        return super().forward(x)
+
+
+def test_a_batch_that_fails_is_a_row_unless_memory_lacks() -> None:
+    bad = {"full": Few(MemoryError("no room")), "odd": Few(ValueError("six"))}
+    full, odd = planned(candidates=bad).candidates
+    assert full.code == "" and full.estimated_seconds > 0
+    assert odd.code == "forward_failed"
+    assert odd.reason.startswith("the network fails on a batch of ") and "six" in odd.reason
 
 
 def test_progress_is_silent_unless_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

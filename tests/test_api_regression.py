@@ -330,11 +330,12 @@ def test_a_table_names_columns_as_python_does(discs: Path) -> None:
 @pytest.mark.parametrize("name", ["rank", "plan"])
 def test_columns_of_numbers_are_no_classes(name: str, discs: Path) -> None:
     words = f"^{name} is for classes: target_columns of task_options must be left out, found"
-    with pytest.raises(UsageError, match=words) as caught:
-        getattr(selector, name)(
-            task=str(discs), candidates=["a/b"], threat=THREAT, task_options=OPTIONS
-        )
-    assert "selector.rank_regression" in caught.value.hint
+    for task in (str(discs), noise()):
+        with pytest.raises(UsageError, match=words) as caught:
+            getattr(selector, name)(
+                task=task, candidates=["a/b"], threat=THREAT, task_options=OPTIONS
+            )
+        assert "selector.rank_regression" in caught.value.hint
 
 
 def test_numbers_in_memory_are_no_classes(discs: Path) -> None:

@@ -38,13 +38,14 @@ def of_classes(given: TaskLike, options: TaskOptions, function: str) -> str | Gi
         UsageError: it is none, or one of numbers.
     """
     found = _of_classes(given)
-    _check_options(options, found)
+    _check_kind(options)
     if options.target_columns:
         raise UsageError(
             f"{function} is for classes: target_columns of task_options must be left out, found"
             f" {said(options.target_columns)}.",
             hint="selector.rank_regression ranks backbones by these.",
         )
+    _refuse_in_memory(options, found)
     return found
 
 
@@ -55,7 +56,8 @@ def of_numbers(given: RegressionLike, options: TaskOptions) -> str | GivenTarget
         UsageError: it is none, or says of no column that it holds the numbers.
     """
     found = _of_numbers(given)
-    _check_options(options, found)
+    _check_kind(options)
+    _refuse_in_memory(options, found)
     if isinstance(found, str):
         _check_columns(options.target_columns)
     return found
@@ -114,12 +116,15 @@ def _of_numbers(given: Any) -> str | GivenTargets:
     )
 
 
-def _check_options(options: object, task: Given) -> None:
+def _check_kind(options: object) -> None:
     if not isinstance(options, TaskOptions):
         raise UsageError(
             f"task_options must be TaskOptions, found {said(options)}.",
             hint="Leave it out where there is nothing to say.",
         )
+
+
+def _refuse_in_memory(options: TaskOptions, task: Given) -> None:
     if options != NO_OPTIONS and not isinstance(task, str):
         raise UsageError(
             "task_options name columns and splits of a task that is a string; they must be left"
