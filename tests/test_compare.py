@@ -353,6 +353,12 @@ def test_a_regression_has_a_table_that_fits(tmp_path: Path) -> None:
     classes.write_text(to_json(board(evaluation("a"))))
     printed = CliRunner().invoke(app, ["compare", str(old), str(new), "--format", "json"])
     assert (printed.exit_code, printed.stdout) == (0, to_json(found))
+    told = tmp_path / "comparison.json"
+    told.write_text(printed.stdout)
+    again = CliRunner().invoke(app, ["compare", str(told), str(new)])
+    assert "found a document of another kind: regression-comparison" in " ".join(
+        again.stderr.split()
+    )
     for pair in ((old, classes), (classes, old)):
         refused = CliRunner().invoke(app, ["compare", *map(str, pair)])
         assert refused.exit_code == 2

@@ -151,7 +151,7 @@ class Comparison(ComparisonRecord):
 class RegressionComparison(ComparisonRecord):
     """The result of ``selector compare``, of two rankings of a regression."""
 
-    kind: Literal["regression"] = "regression"
+    kind: Literal["regression-comparison"] = "regression-comparison"
     candidates: Annotated[
         tuple[ComparedRegression, ...], Field(description="of both, in the order after")
     ]

@@ -67,12 +67,30 @@ def escaped(text: str) -> str:
 
 
 def read_ranking(path: str | Path) -> Ranking:
-    """The ranking of classes in a file.
+    """The ranking of classes in a file; :func:`read_regression` reads one of numbers.
 
     Raises:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
     return _ranking(_text(path), printable(str(path)))
+
+
+def read_regression(path: str | Path) -> RegressionRanking:
+    """The ranking for numbers in a file: what ``selector rank --target-column -o`` wrote.
+
+    It has errors where :func:`read_ranking` has accuracies, hence a function of its own: either
+    says what its fields are.
+
+    Raises:
+        UsageError: it cannot be read, or is not such a ranking of this version.
+    """
+    text, where = _text(path), printable(str(path))
+    if not _is_regression(text):
+        raise UsageError(
+            f"{where} must be a ranking for numbers, found a document of another kind.",
+            hint="selector.read_ranking reads a ranking of classes.",
+        )
+    return _regression(text, where)
 
 
 def read_any_ranking(path: str | Path) -> AnyRanking:
@@ -110,10 +128,12 @@ def _ranking(text: str, where: str) -> Ranking:
         if other := _other(text):
             numbers = other == "regression"
             wanted = "a ranking of classes" if numbers else "a ranking"
-            how = " without --target-column" if numbers else ""
+            hint = "This command reads what `selector rank` wrote"
+            if numbers:
+                hint += " without --target-column. In Python, selector.read_regression reads it"
             raise UsageError(
                 f"{where} must be {wanted}, found a document of another kind: {other}.",
-                hint=f"This command reads what `selector rank` wrote{how}.",
+                hint=f"{hint}.",
             ) from None
         raise _another_version(error, where) from error
     _check_objective(read.objective, OBJECTIVE_NAMES, where)

@@ -27,7 +27,8 @@ def to_frame(ranking: AnyRanking) -> pandas.DataFrame:
     """
     if not isinstance(ranking, AnyRanking):
         raise UsageError(
-            f"ranking must be what rank or read_ranking returns, found {type(ranking).__name__}."
+            "ranking must be what rank, rank_regression, read_ranking or read_regression returns,"
+            f" found {type(ranking).__name__}."
         )
     try:
         import pandas
