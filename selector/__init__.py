@@ -19,10 +19,14 @@ tensor([0.2425, 1.0421], dtype=torch.float64)
 What is listed in ``__all__`` is the Python interface, and stays as it is. Names are looked up when
 they are first used, so that ``import selector`` does not wait for torch:
 
-``rank``, ``to_frame``, ``read_ranking``
-    measure and rank; a ranking as a data frame, and from the file that ``-o`` wrote.
-``task_from_arrays``, ``task_from_dataset``, ``load_task``
-    tasks of your own; :class:`Task` is what the last gives.
+``rank``, ``rank_regression``, ``plan``
+    measure and rank, for classes or for numbers; what the former would take.
+``to_frame``, ``read_ranking``, ``read_regression``
+    either ranking as a data frame; each from the file that ``-o`` wrote. :class:`Ranking`,
+    :class:`RegressionRanking` and :class:`Plan` are what all these give.
+``task_from_arrays``, ``task_from_dataset``, ``load_task``, ``targets_from_arrays``
+    tasks of your own, the last of numbers; :class:`Task` is what ``load_task`` gives, and
+    :class:`TaskOptions` names columns and splits of a table.
 ``Module``, ``Candidate``, ``read_registry``, ``builtin_zoo``
     candidates: your own networks, and those of registries.
 ``ThreatModel``, ``measure_sensitivity``, ``attack_head``, ``Effort``
@@ -39,17 +43,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selector import bounds, heads, smoothing
-    from selector.api import rank
+    from selector.api import plan, rank, rank_regression
     from selector.blocks import Effort, attack_head, measure_sensitivity
     from selector.candidates import Candidate, builtin_zoo, read_registry
     from selector.errors import CandidateError, SelectorError, UsageError
     from selector.heads import LinearHead
     from selector.modules import Module
-    from selector.records import Ranking
-    from selector.reports.document import read_ranking
+    from selector.records import Plan, Ranking, RegressionRanking
+    from selector.reports.document import read_ranking, read_regression
     from selector.reports.frame import to_frame
     from selector.tasks import Task, load_task
     from selector.tasks.given import task_from_arrays, task_from_dataset
+    from selector.tasks.given_targets import targets_from_arrays
+    from selector.tasks.options import TaskOptions
     from selector.threat import ThreatModel
 
 __all__ = [
@@ -58,9 +64,12 @@ __all__ = [
     "Effort",
     "LinearHead",
     "Module",
+    "Plan",
     "Ranking",
+    "RegressionRanking",
     "SelectorError",
     "Task",
+    "TaskOptions",
     "ThreatModel",
     "UsageError",
     "attack_head",
@@ -69,10 +78,14 @@ __all__ = [
     "heads",
     "load_task",
     "measure_sensitivity",
+    "plan",
     "rank",
+    "rank_regression",
     "read_ranking",
     "read_registry",
+    "read_regression",
     "smoothing",
+    "targets_from_arrays",
     "task_from_arrays",
     "task_from_dataset",
     "to_frame",
@@ -87,9 +100,12 @@ _HOMES = {
     "Effort": "blocks",
     "LinearHead": "heads",
     "Module": "modules",
+    "Plan": "records",
     "Ranking": "records",
+    "RegressionRanking": "records",
     "SelectorError": "errors",
     "Task": "tasks",
+    "TaskOptions": "tasks.options",
     "ThreatModel": "threat",
     "UsageError": "errors",
     "attack_head": "blocks",
@@ -98,10 +114,14 @@ _HOMES = {
     "heads": "",
     "load_task": "tasks",
     "measure_sensitivity": "blocks",
+    "plan": "api",
     "rank": "api",
+    "rank_regression": "api",
     "read_ranking": "reports.document",
     "read_registry": "candidates",
+    "read_regression": "reports.document",
     "smoothing": "",
+    "targets_from_arrays": "tasks.given_targets",
     "task_from_arrays": "tasks.given",
     "task_from_dataset": "tasks.given",
     "to_frame": "reports.frame",

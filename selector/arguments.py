@@ -17,10 +17,11 @@ from selector.threat import ThreatModel
 Threat = ThreatModel | tuple[Norm, float | str]
 """A threat model, or norm and eps, as ``("linf", "4/255")``."""
 
-_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)")
+# What stands between backticks is to be typed as it is.
+_OPTION = re.compile(r"`[^`]*`|--([a-z]+(?:-[a-z]+)*)")
 # Options whose argument here has another name.
 _ARGUMENTS = {"model": "candidates", "registry": "candidates", "eps": "eps of threat"}
-_ARGUMENTS |= {"norm": "norm of threat"}
+_ARGUMENTS |= {"norm": "norm of threat", "target-column": "target_columns", "locked": "lock"}
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:
@@ -124,7 +125,12 @@ def in_words_of_python() -> Iterator[None]:
 def _words(said_of_options: str) -> str:
     """Options as arguments.
 
-    >>> _words("--test-images must be at least 1; --eps is fine.")
-    'test_images must be at least 1; eps of threat is fine.'
+    >>> _words("--test-images must be at least 1; --eps is fine, and so is `selector rank --top`.")
+    'test_images must be at least 1; eps of threat is fine, and so is `selector rank --top`.'
     """
-    return _OPTION.sub(lambda m: _ARGUMENTS.get(m[1], m[1].replace("-", "_")), said_of_options)
+    return _OPTION.sub(_argument, said_of_options)
+
+
+def _argument(found: re.Match[str]) -> str:
+    option = found[1]
+    return _ARGUMENTS.get(option, option.replace("-", "_")) if option else found[0]

@@ -11,17 +11,21 @@ import torch
 from selector import hub
 from selector.architectures import Shape
 from selector.backbones import Backbone, read_config
+from selector.batches import lacks_memory
 from selector.candidates import CONFIG_FILE, Candidate, Pinned
-from selector.errors import CandidateError, HubUnavailable
+from selector.errors import CandidateError, HubUnavailable, first_line
 from selector.fetching import FetchRules, look_up, prepare
+from selector.modules import ModuleCandidate, prepare_module
 from selector.records import Plan, PlannedCandidate
-from selector.run import first_batch_size
+from selector.run import as_candidate_errors, first_batch_size, load
 from selector.scheduling import Kept, measuring_classes
 from selector.store import Store
 from selector.workload import Setting, planned_passes
 
 # Images are timed in a batch of about so many operations, so that timing takes seconds.
 _OPERATIONS = {"cpu": 40e9, "cuda": 4e12}
+# Of a module the operations are not known: images are timed in a batch of about so many seconds.
+_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ def plan(
     """What every candidate would take; ``tell`` hears of each.
 
     Weights are not fetched. Of candidates in timm's layout config.json is, to know the network,
-    whose passes are then timed with weights of no meaning.
+    whose passes are then timed with weights of no meaning. A module of a caller in Python is here,
+    so it is checked as before a measurement, and timed itself.
     """
     store = None if work.kept.fresh else Store(work.kept.path)
     timer = Timer(work.setting.task.image_size, work.setting.device)
@@ -67,7 +72,10 @@ def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> Plann
             prepared = prepare(pinned, wanted.commit, lambda count: None)
             if measuring_classes(setting).find(candidate, prepared, store) is not None:
                 return PlannedCandidate(name=candidate.name, model=candidate.model, kept=True)
-        each = timer.seconds_per_pass(_shape(candidate, wanted.commit))
+        if isinstance(candidate, ModuleCandidate):
+            each = _timed_module(candidate, setting, timer)
+        else:
+            each = timer.seconds_per_pass(_shape(candidate, wanted.commit))
     except CandidateError as error:
         return PlannedCandidate(
             name=candidate.name,
@@ -85,6 +93,11 @@ def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> Plann
         # Timed forward and back: what goes forward only is overestimated, heads are left out.
         estimated_seconds=passes.forward * each,
     )
+
+
+def _timed_module(candidate: ModuleCandidate, setting: Setting, timer: Timer) -> float:
+    with as_candidate_errors():
+        return timer.seconds_per_pass_of(load(prepare_module(candidate), setting).backbone)
 
 
 def _shape(candidate: Candidate, commit: str | None) -> Shape:
@@ -125,19 +138,42 @@ class Timer:
             self._known[key] = self._time(shape)
         return self._known[key]
 
+    def seconds_per_pass_of(self, backbone: Backbone) -> float:
+        """The same of a network that is here, on the device, and runs on single images.
+
+        Raises:
+            CandidateError: it does not run on several.
+        """
+        alone = self._timed(backbone, 1)
+        most = first_batch_size(backbone.input_size, self._device)
+        count = min(most, max(1, int(_SECONDS / alone)))
+        try:
+            return self._timed(backbone, count)
+        except Exception as error:
+            # A measurement goes on with smaller batches.
+            if lacks_memory(error):
+                return alone
+            raise CandidateError(
+                "forward_failed",
+                f"the network fails on a batch of {count} images: {first_line(error)}.",
+            ) from error
+
     def _time(self, shape: Shape) -> float:
         device = self._device
         at_once = int(_OPERATIONS["cpu" if device.type == "cpu" else "cuda"] / shape.flops())
         count = min(first_batch_size(shape.input_size, device), max(1, at_once))
-        backbone = _blank(shape, device)
+        return self._timed(_blank(shape, device), count)
+
+    def _timed(self, backbone: Backbone, count: int) -> float:
+        """Seconds for each of so many images in a batch."""
         size = (count, 3, self._image_size, self._image_size)
-        x = torch.full(size, 0.5, device=device, requires_grad=True)
+        x = torch.full(size, 0.5, device=self._device, requires_grad=True)
         seconds = []
         for _ in range(2):  # the first pass sets things up
             began = time.perf_counter()
             torch.autograd.grad(backbone(x).square().sum(), x)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
             seconds.append(time.perf_counter() - began)
         return min(seconds) / count
 

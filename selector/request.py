@@ -15,6 +15,7 @@ from selector.radii import Leaders
 from selector.scheduling import LOCAL, Engine, Kept, Means
 from selector.tasks import Task
 from selector.tasks.given import GivenTask
+from selector.tasks.given_targets import GivenTargets
 from selector.tasks.options import TaskOptions
 
 
@@ -28,7 +29,7 @@ class Request:
     started this process. ``engine`` measures.
     """
 
-    task: str | GivenTask | Task
+    task: str | GivenTask | GivenTargets | Task
     task_options: TaskOptions
     chosen: Chosen
     allow_pickle: bool

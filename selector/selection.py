@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from selector.candidates import Candidate, check_distinct, from_models, read_registry
-from selector.errors import UsageError, shorten
+from selector.errors import UsageError, printable, shorten
 
 _COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([KMB]?)", re.IGNORECASE)
+_LISTED = 3
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -73,8 +74,21 @@ def named(models: Sequence[str], registry: Path | None) -> tuple[Candidate, ...]
     return chosen
 
 
-def select(candidates: Sequence[Candidate], selection: Selection) -> tuple[Candidate, ...]:
-    """The candidates that a selection admits, in their order.
+def listed_by(models: Sequence[str], registry: Path | None) -> str:
+    """Who lists the candidates that :func:`named` gives; the shipped registry where it gives none.
+
+    >>> listed_by(["timm/resnet18"], Path("zoo.yaml"))
+    '--model and zoo.yaml'
+    """
+    given = ["--model"] if models else []
+    given += [printable(str(registry))] if registry is not None else []
+    return " and ".join(given) or "the registry that comes with selector"
+
+
+def select(
+    candidates: Sequence[Candidate], selection: Selection, where: str
+) -> tuple[Candidate, ...]:
+    """The candidates that a selection admits, in their order; ``where`` says who lists them.
 
     Raises:
         UsageError: it admits none; with the words that would.
@@ -83,9 +97,11 @@ def select(candidates: Sequence[Candidate], selection: Selection) -> tuple[Candi
     if not admitted:
         tags = sorted({tag for candidate in candidates for tag in candidate.tags})
         licenses = sorted({candidate.license or "unknown" for candidate in candidates})
+        names = [shorten(printable(candidate.name), 80) for candidate in candidates[:_LISTED]]
         raise UsageError(
             f"--only, --tag, --license and --max-params must admit a candidate, found none of"
-            f" {len(candidates)}.",
-            hint=f"Tags there are: {', '.join(tags) or 'none'}; licences: {', '.join(licenses)}.",
+            f" {len(candidates)} of {where}.",
+            hint=f"Its names are such as {', '.join(names)}; its tags"
+            f" {', '.join(tags) or 'none'}; its licences {', '.join(licenses)}.",
         )
     return admitted

@@ -43,6 +43,7 @@ from selector.request import Request
 from selector.scheduling import Means, measuring_classes, telling
 from selector.summary import loss_clip
 from selector.tasks import Task, load_task
+from selector.tasks.given_targets import GivenTargets
 from selector.threat import ThreatModel
 from selector.workload import Setting, planned_passes
 
@@ -163,6 +164,7 @@ def prepare(request: Request, console: Console) -> Setting:
 def _task(request: Request, sizes: Sizes) -> Task:
     if isinstance(request.task, Task):
         return request.task
+    assert not isinstance(request.task, GivenTargets), "they are no classes"
     return load_task(
         request.task,
         image_size=request.image_size,

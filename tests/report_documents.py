@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import test_regression_ranking as regression
 from builders import certified, evaluation, ranking, right, share, skipped
 
 from selector.records import (
@@ -9,10 +10,14 @@ from selector.records import (
     CurvePoint,
     Eliminated,
     Evaluation,
+    Flag,
     LockRecord,
     RaceRecord,
     RankedEvaluation,
     Ranking,
+    RegressionEvaluation,
+    RegressionRanking,
+    TargetColumn,
     ThreatRecord,
     Unsettled,
 )
@@ -56,6 +61,39 @@ def full(names: tuple[str, ...] = HOSTILE) -> Ranking:
             "lock": LockRecord(file="a.lock.yaml", sha256="a" * 64, pinned=(first.name,)),
         }
     )
+
+
+def errors(names: tuple[str, ...] = HOSTILE) -> RegressionRanking:
+    """The same of a ranking by error, with a column, licences and tags of such names, too."""
+    document = regression.document(*(_predictor(place, name) for place, name in enumerate(names)))
+    column = TargetColumn(name=f"column {names[3]}", mean=16.5, sd=3.25)
+    task = {"name": f"discs {names[0]}", "source": f"/data/{names[1]}", "columns": (column,)}
+    return document.model_copy(
+        update={
+            "command": ("selector", "rank", "--target-column", names[3], "--task", names[1]),
+            "task": document.task.model_copy(update=task),
+            "skipped": (
+                skipped(f"skipped {names[0]}", reason=f"no {names[1]}."),
+                skipped("gone", retryable=True),
+            ),
+            "lock": LockRecord(file="a.lock.yaml", sha256="a" * 64, pinned=(names[0],)),
+        }
+    )
+
+
+def _predictor(place: int, name: str) -> RegressionEvaluation:
+    made = regression.evaluation(
+        name,
+        regression.drawn(0.2 + 0.15 * place),
+        clean=regression.drawn(0.2 - 0.02 * place),
+        bound=0.3 + 0.2 * place,
+        masked=place == 3,
+        vacuous=place > 5,
+    )
+    flags = (*made.warnings, Flag(code="still_rising", message=f"still rising of {name}"))
+    said = {"license": f"licence {name}", "tags": (f"tag {name}",), "repo": f"repo/{name}"}
+    provenance = made.provenance.model_copy(update=said)
+    return made.model_copy(update={"provenance": provenance, "warnings": flags})
 
 
 def large(candidates: int, images: int = 100) -> Ranking:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +20,24 @@ from huggingface_hub._eval_results import (
 from huggingface_hub.repocard_data import eval_results_to_model_index
 from hypothesis import given
 from hypothesis import strategies as st
+from test_regression_ranking import document as of_numbers
+from test_regression_ranking import drawn
+from test_regression_ranking import evaluation as measured_errors
 from typer.testing import CliRunner
 
 from selector.cli import app
 from selector.errors import UsageError, printable
-from selector.records import Curve, CurvePoint, RaceRecord, Ranking, ThreatRecord, Unsettled
+from selector.records import (
+    AnyRanking,
+    Curve,
+    CurvePoint,
+    RaceRecord,
+    Ranking,
+    RegressionRanking,
+    TargetColumn,
+    ThreatRecord,
+    Unsettled,
+)
 from selector.reports.card import (
     eval_results,
     into_readme,
@@ -63,11 +77,11 @@ def read_back(text: str) -> tuple[str, list[EvalResult]]:
     return data.model_name, data.eval_results
 
 
-def index_of(document: Ranking) -> list[dict[str, Any]]:
+def index_of(document: AnyRanking) -> list[dict[str, Any]]:
     return model_index(document, document.ranking[0])
 
 
-def card(document: Ranking, tmp_path: Path, *options: str, model: str = REPO) -> Any:
+def card(document: AnyRanking, tmp_path: Path, *options: str, model: str = REPO) -> Any:
     """The command, on this ranking."""
     path = tmp_path / "ranking.json"
     path.write_text(to_json(document), encoding="utf-8")
@@ -232,7 +246,7 @@ def test_doubts_are_told() -> None:
     e = document.ranking[0]
     text = markdown(document, e)
     assert "The loss bound is vacuous" in text
-    assert "- With care: a &lt;coin\\>." in text
+    assert "- With care: a &#60;coin&#62;." in text
     args = index_of(document)[0]["results"][0]["metrics"][2]["args"]
     assert (args["warnings"], args["vacuous"]) == (["at_chance"], True)
 
@@ -248,6 +262,96 @@ def test_names_bring_in_neither_yaml_nor_markup(name: str, task: str) -> None:
     assert "<" not in text
     assert sum(line.startswith("|") for line in text.splitlines()) == 2 + 4
     assert sum(line.startswith("#") for line in text.splitlines()) == 1
+
+
+# Numbers
+
+
+def of_hub(columns: tuple[str, ...] = ("x [red]", "y"), **changed: Any) -> RegressionRanking:
+    """A regression of one candidate of the Hub, on a dataset of the Hub."""
+    document = of_numbers(measured_errors(REPO, drawn(0.4), **changed))
+    (e,) = document.ranking
+    source = {"source": "hub", "repo": REPO, "commit": COMMIT}
+    roots = {"clean_by_column": (0.25,) * len(columns)}
+    heads = {
+        name: getattr(e, name).model_copy(update=roots)
+        for name in ("head", "probe", "bound_optimal")
+    }
+    provenance = e.provenance.model_copy(update=source)
+    one = e.model_copy(update={"provenance": provenance, **heads})
+    task = document.task.model_copy(
+        update={
+            "name": "acme/discs",
+            "source": f"hf:acme/discs@{DATASET}",
+            "revision": DATASET,
+            "columns": tuple(TargetColumn(name=name, mean=16.5, sd=3.25) for name in columns),
+        }
+    )
+    return document.model_copy(update={"task": task, "ranking": (one,)})
+
+
+def test_the_hub_client_reads_the_errors_of_a_regression(tmp_path: Path) -> None:
+    document = of_hub()
+    head = document.ranking[0].head
+    done = card(document, tmp_path)
+    assert (done.exit_code, done.stderr) == (0, "")
+    name, results = read_back(done.stdout)
+    assert {one.metric_type: one.metric_value for one in results} == {
+        "attacked_squared_error": head.attacked_squared_error.value,
+        "estimated_squared_error": head.on_task.estimated_squared_error.value,
+        "clean_squared_error": head.clean_squared_error.value,
+    }
+    assert {one.task_type for one in results} == {"image-regression"}
+    assert eval_results_to_model_index(name, results) == index_of(document)
+    for one in results:
+        assert one.metric_args["target_columns"] == "x [red], y"
+        assert one.metric_args["knowing_only_the_mean"] == document.task.mean_error
+    done = card(document, tmp_path, "--format", "eval-results")
+    entries = parse_eval_result_entries(yaml.safe_load(done.stdout))
+    assert entries[0].task_id == "attacked_squared_error_linf_4_255"
+    assert "(lower estimate), linf 4/255, 100 images" in str(entries[0].notes)
+
+
+def test_the_card_of_a_regression_says_what_its_errors_are(tmp_path: Path) -> None:
+    document = of_hub(vacuous=True)
+    done = card(document, tmp_path, "--format", "markdown")
+    attacked = document.ranking[0].head.attacked_squared_error
+    assert "target columns x &#91;red&#93;, y: a linear head on the frozen backbone" in done.stdout
+    assert (
+        "| Attacked squared error (lower estimate) | attacked"
+        f" | {attacked.value:.3f} ({attacked.low:.3f} to {attacked.high:.3f}) | linf 4/255 |"
+    ) in done.stdout
+    assert "- **attacked**: measured: the largest error found; a lower estimate" in done.stdout
+    assert "16.5 ± 3.25 (x &#91;red&#93;), 16.5 ± 3.25 (y); knowing only the mean has 1.050." in (
+        done.stdout
+    )
+    assert "- The error bound is vacuous" in done.stdout
+    assert (
+        "--head recommended --seed 0 --target-column 'x [red]' --target-column y\n" in done.stdout
+    )
+    assert "upper estimate" not in done.stdout
+    one = card(of_hub(("x",)), tmp_path, "--format", "markdown")
+    assert "target column x: a linear head" in one.stdout
+
+
+@given(column=st.text(min_size=1))
+def test_names_of_columns_bring_in_neither_yaml_nor_markup(column: str) -> None:
+    document = of_hub((column,))
+    index = index_of(document)
+    assert yaml.safe_load(to_yaml(index)) == index
+    text = markdown(document, document.ranking[0])
+    prose, _, command = text.partition("```sh\n")
+    assert "<" not in prose
+    assert sum(line.startswith("|") for line in prose.splitlines()) == 2 + 3
+    assert sum(line.startswith("#") for line in prose.splitlines()) == 1
+    words = shlex.split(command.partition("\n```")[0])
+    assert words[words.index("--target-column") + 1] == printable(column)
+
+
+def test_a_masked_candidate_of_a_regression_is_refused(tmp_path: Path) -> None:
+    done = card(of_hub(masked=True), tmp_path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "its gradients are masked" in done.stderr
 
 
 # What is refused

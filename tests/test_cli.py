@@ -18,6 +18,7 @@ import builders
 import jsonschema
 import numpy as np
 import pytest
+import warm
 from fakehub import fixtures
 from fakehub.server import FakeHub
 from PIL import Image
@@ -48,9 +49,14 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def selector(
+def selector(*arguments: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return warm.run(arguments, env=env)
+
+
+def installed(
     *arguments: object, env: dict[str, str], program: str = "selector"
 ) -> subprocess.CompletedProcess[str]:
+    """The console script, from a cold start."""
     return subprocess.run(
         [str(BIN / program), *map(str, arguments)], capture_output=True, text=True, env=env
     )
@@ -95,7 +101,7 @@ def test_a_ranking_in_all_its_forms(environment: dict[str, str], tmp_path: Path)
     assert document["ranking"][0]["provenance"]["files"][0]["sha256"]
     assert document["command"][0] == "selector"
 
-    again = selector("rank", *DIGITS, *models, env=environment, program="select")
+    again = installed("rank", *DIGITS, *models, env=environment, program="select")
     assert again.returncode == 0
     assert again.stderr.count("kept from an earlier run") == 2
     assert ROBUST in again.stdout
@@ -173,10 +179,10 @@ def test_a_wrong_argument_does_not_wait_for_torch(environment: dict[str, str]) -
     blocked.write_text("raise SystemExit('torch was imported')", encoding="utf-8")
     path = {"PYTHONPATH": str(blocked.parent)}
     for arguments in (("--registry", "/nowhere.yaml"), ("--eps", "four"), ("--max-params", "x")):
-        result = selector("rank", *arguments, env=environment | path)
+        result = installed("rank", *arguments, env=environment | path)
         assert result.returncode == 2, result.stderr
         assert arguments[0] in result.stderr
-    assert "torch was imported" in selector("rank", env=environment | path).stderr
+    assert "torch was imported" in installed("rank", env=environment | path).stderr
 
 
 @pytest.mark.parametrize(
@@ -277,7 +283,7 @@ def test_a_hub_that_is_down_is_exit_code_75(environment: dict[str, str], tmp_pat
 
 
 def test_help_names_both_the_task_and_the_exit_codes(environment: dict[str, str]) -> None:
-    top = selector("--help", env=environment)
+    top = installed("--help", env=environment)
     assert top.returncode == 0
     assert "75 the Hub is down" in " ".join(top.stdout.split())
     rank = selector("rank", "--help", env=environment)

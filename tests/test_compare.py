@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +16,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
+from test_regression_ranking import document as of_numbers
+from test_regression_ranking import drawn
+from test_regression_ranking import evaluation as measured_errors
 from typer.testing import CliRunner
 
 from selector.cli import app
 from selector.comparing import compare, holm
 from selector.errors import UsageError
-from selector.records import Comparison, Eliminated, Evaluation, RaceRecord, Ranking
+from selector.records import (
+    AnyComparison,
+    Comparison,
+    Eliminated,
+    Evaluation,
+    RaceRecord,
+    Ranking,
+    RegressionComparison,
+)
 from selector.reports.comparison import print_comparison, to_markdown
 from selector.reports.document import json_schema, to_json
+from selector.reports.escaping import prose
 
 
 def board(*evaluations: Evaluation, **fields: object) -> Ranking:
@@ -34,7 +47,7 @@ def protocol(document: Ranking, **fields: object) -> Ranking:
     return document.model_copy(update={"protocol": changed})
 
 
-def table(comparison: Comparison) -> str:
+def table(comparison: AnyComparison) -> str:
     console = Console(file=io.StringIO(), width=100)
     print_comparison(comparison, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
@@ -293,6 +306,89 @@ def test_other_versions_and_machines_are_compared_and_said() -> None:
     ]
 
 
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_a_regression_is_compared_by_its_errors_image_by_image() -> None:
+    before = of_numbers(measured_errors("a", drawn(0.4)), measured_errors("b", drawn(0.8)))
+    after = of_numbers(measured_errors("a", drawn(1.0)), measured_errors("b", drawn(0.8)))
+    found = compare(before, after)
+    assert isinstance(found, RegressionComparison)
+    b, a = found.candidates
+    assert (a.rank.before, a.rank.after) == (1, 2)
+    old, new = (r.ranking[place].per_image.attacked for r, place in ((before, 0), (after, 1)))
+    assert a.p_value == pytest.approx(stats.ttest_rel(old, new).pvalue)
+    assert a.attacked_squared_error.difference == pytest.approx(sum(new) / 60 - sum(old) / 60)
+    assert a.clean_squared_error.difference == pytest.approx(
+        a.attacked_squared_error.difference / 2
+    )
+    assert a.score == a.attacked_squared_error
+    assert (a.moved, b.moved, b.p_value) == (True, False, 1.0)
+    assert found.choice.told_apart is True
+    assert "The choice changes from a to b, which the new ranking tells apart" in found.sentence
+    assert "1 of 2 candidates in both moved by more than noise: a (+0.6" in found.sentence
+
+
+def test_a_regression_has_a_table_that_fits(tmp_path: Path) -> None:
+    name = "timm/" + "long_" * 12
+    before = of_numbers(measured_errors(name, drawn(0.4)), measured_errors("b", drawn(0.8)))
+    after = of_numbers(
+        measured_errors(name, drawn(0.8, 1), bound=1.5),
+        measured_errors("b", drawn(0.8), masked=True),
+    )
+    found = compare(before, after)
+    text = table(found)
+    assert max(map(len, text.splitlines())) <= 100
+    rows = {row.split("│")[1].strip(): row for row in text.splitlines() if row.startswith("│")}
+    assert re.search(r"│ 0\.[34]\d* → 0\.[78]\d* │ +\+0\.\d+ │ +\+0\.60 │ <0\.001 │", rows["1"])
+    assert "│ masked │" in re.sub(" +", " ", rows["2"])
+    assert "b: only now" in text
+    assert f"| 1 | {prose(name)} |" in to_markdown(found)
+    schema = json.loads(json_schema(RegressionComparison))
+    jsonschema.validate(json.loads(to_json(found)), schema)
+
+    old, new, classes = (tmp_path / f"{name}.json" for name in ("old", "new", "classes"))
+    old.write_text(to_json(before))
+    new.write_text(to_json(after))
+    classes.write_text(to_json(board(evaluation("a"))))
+    printed = CliRunner().invoke(app, ["compare", str(old), str(new), "--format", "json"])
+    assert (printed.exit_code, printed.stdout) == (0, to_json(found))
+    told = tmp_path / "comparison.json"
+    told.write_text(printed.stdout)
+    again = CliRunner().invoke(app, ["compare", str(told), str(new)])
+    assert "found a document of another kind: regression-comparison" in " ".join(
+        again.stderr.split()
+    )
+    for pair in ((old, classes), (classes, old)):
+        refused = CliRunner().invoke(app, ["compare", *map(str, pair)])
+        assert refused.exit_code == 2
+        assert "one of classes" in refused.stderr
+
+
+def test_what_makes_it_another_question_counts_for_numbers_too() -> None:
+    one = of_numbers(measured_errors("a", drawn(0.4)))
+    other = one.model_copy(update={"threat": one.threat.model_copy(update={"eps": 0.5})})
+    with pytest.raises(UsageError, match=r"threat\.eps 0\.0156\d* and 0\.5"):
+        compare(one, other)
+
+
+def test_numbers_by_another_objective_have_a_column_of_it() -> None:
+    before, after = (
+        of_numbers(measured_errors("a", drawn(0.4), clean=drawn(clean))).model_copy(
+            update={"objective": "clean", "objective_kind": "clean"}
+        )
+        for clean in (0.2, 0.3)
+    )
+    found = compare(before, after)
+    (a,) = found.candidates
+    assert a.score is not None
+    assert (a.score.before, a.score.after) == pytest.approx((0.2, 0.3), abs=0.02)
+    assert a.moved is True
+    assert max(map(len, table(found).splitlines())) <= 100
+    (row,) = [line for line in table(found).splitlines() if line.startswith("│1 ")]
+    assert re.search(r"│ 0\.\d+ → 0\.\d+ │ +=? *│ \+0\.10 │", row)
+
+
 # --- how it is told ------------------------------------------------------------------------------
 
 
@@ -323,10 +419,10 @@ def test_hostile_names_stay_names() -> None:
     name = "http://a|[red]b[/]<script>`x`\n::error::\x1b[31m"
     found = compare(board(evaluation(name, right(70))), board(evaluation(name, right(50))))
     markdown = to_markdown(found)
-    assert "\\|\\[red\\]b\\[/\\]\\<script\\>\\`x\\`?" in markdown
+    assert "a&#124;&#91;red&#93;b&#91;/&#93;&#60;script&#62;&#96;x&#96;?" in markdown
     (row,) = [line for line in markdown.splitlines() if line.startswith("| 1 ")]
-    assert row.count("|") - row.count("\\|") == 9
-    assert "http\\://a\\|" in row
+    assert row.count("|") == 9
+    assert "http&#58;//a" in row
     assert "\x1b" not in markdown + table(found)
     assert "[red]b[/]" in "".join(table(found).split())
 

@@ -369,6 +369,15 @@ def test_help_says_what_comes_before_what_and_does_not_repeat_variables(project:
     assert "SELECT_GATE" not in CliRunner().invoke(app, ["gate", "--help"]).stdout
 
 
+def test_help_is_given_whatever_a_file_says(project: Path) -> None:
+    (project / "selector.toml").write_text("[rank]\neps = 3\nepz = 1\n")
+    assert "epz" in refused("rank")
+    for arguments in (["--help"], ["rank", "--help"], ["rank", "--top", "3", "-h"]):
+        helped = CliRunner().invoke(app, arguments)
+        assert (helped.exit_code, helped.stderr) == (0, "")
+        assert "Usage:" in helped.stdout
+
+
 def test_a_variable_does_not_print_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELECT_VERSION", "1")
     assert CliRunner().invoke(app, ["schema", "lock"]).stdout.startswith("{")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crash.evidence import read_store
 from crash.kills import Moment, completed, left, strike_at, undisturbed, unrepeated
-from crash.place import Place, fill
+from crash.place import Place, fill, warmed
 from fakehub import fixtures
 from fakehub.server import FakeHub
 
@@ -27,9 +27,9 @@ def test_a_run_that_is_hit_in_every_phase_continues_to_the_same_ranking(
     fake_hub: FakeHub, tmp_path: Path
 ) -> None:
     fill(fake_hub)
-    reference = undisturbed(Place(tmp_path / "undisturbed", fake_hub))
+    reference = undisturbed(Place(tmp_path / "undisturbed", fake_hub, start=warmed))
     assert [entry["name"] for entry in reference.document["ranking"]]
-    place, fell = Place(tmp_path / "hit", fake_hub), []
+    place, fell = Place(tmp_path / "hit", fake_hub, start=warmed), []
     for number, moment in HITS:
         before = read_store(place.store)
         hit = strike_at(place, moment, moment.longest, number)

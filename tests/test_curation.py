@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+import warm
 import yaml
 from fakehub import fixtures
 from fakehub.server import FakeHub, sha256
@@ -24,7 +24,6 @@ VIT, RESNET = "timm/test_vit.r160_in1k", "timm/test_resnet.r160_in1k"
 ENCODER, PICKLE = "timm/gemma4_vit_150m_enc.gemma_4_e2b_it", "timm/resnet18.gluon_in1k"
 TOKEN = "hf_secrettoken"
 NEEDED = ("config.json", "model.safetensors")
-BIN = Path(sys.executable).parent
 SMALL = ("--task", "builtin:digits", "--image-size", "32", "--train-images", "60")
 SMALL += ("--test-images", "20", "--steps", "2", "--restarts", "1", "--preset", "quick")
 
@@ -58,10 +57,7 @@ def test_discover_lock_rank(zoo: FakeHub, tmp_path: Path) -> None:
     said: list[str] = []
 
     def selector(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [str(BIN / "selector"), *map(str, arguments)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=tmp_path
-        )
+        done = warm.run(arguments, env=environment, cwd=tmp_path)
         said.extend((done.stdout, done.stderr))
         return done
 
@@ -118,12 +114,7 @@ def test_discover_lock_rank(zoo: FakeHub, tmp_path: Path) -> None:
 def test_an_untouched_cache_and_no_hub_is_a_row_each(zoo: FakeHub, tmp_path: Path) -> None:
     environment = os.environ | zoo.environment(tmp_path / "hf") | {"OMP_NUM_THREADS": "1"}
     environment |= {"SELECTOR_CACHE": str(tmp_path / "cache"), "TERM": "dumb"}
-    done = subprocess.run(
-        [str(BIN / "selector"), "rank", "--model", VIT, "--offline", "--json", *SMALL],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    done = warm.run(("rank", "--model", VIT, "--offline", "--json", *SMALL), env=environment)
     assert done.returncode == 1, done.stderr
     (row,) = json.loads(done.stdout)["skipped"]
     assert row["code"] == "offline_not_cached"

@@ -8,13 +8,13 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import typer.main
+import warm
 import yaml
 from builders import evaluation, ranking, right
 from fakehub import fixtures
@@ -22,7 +22,6 @@ from fakehub.server import FakeHub
 from huggingface_hub import ModelCard
 from test_curation import RESNET, VIT, weights
 
-import selector
 from selector.cli import app
 from selector.reports.document import to_json
 
@@ -144,14 +143,7 @@ class Night:
         self.state = folder / "state"
         bin = folder / "bin"
         bin.mkdir()
-        program = f"import sys; sys.path.insert(0, {str(Path(selector.__file__).parents[1])!r})\n"
-        program += "from selector.cli import main; main()\n"
-        (bin / "program.py").write_text(program, encoding="utf-8")
-        script = f"""#!/bin/sh
-exec "{sys.executable}" "{bin}/program.py" "$@"
-"""
-        (bin / "selector").write_text(script, encoding="utf-8")
-        (bin / "selector").chmod(0o755)
+        warm.program(bin)
         self.environment = os.environ | hub.environment(folder / "hf")
         self.environment |= {
             "PATH": f"{bin}:{os.environ['PATH']}",

@@ -70,6 +70,13 @@ def test_masked_gradients_and_other_doubts_are_told() -> None:
     assert "With care: noise beat the attack." in text
 
 
+def test_masked_gradients_put_it_last_unless_attacks_do_not_count() -> None:
+    one = evaluation("a", right(70), flags=["masked_gradients"])
+    by_clean = ranking([one], objective="clean")
+    assert "ranked below all others" not in said(by_clean, "a")
+    assert "With care: about masked_gradients." in said(by_clean, "a")
+
+
 def test_what_is_certified_is_said_with_its_confidence() -> None:
     document = ranking([evaluation("a", right(70))])
     assert "Nothing here is certified." in said(document, "a")

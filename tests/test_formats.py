@@ -13,6 +13,7 @@ from builders import certified, evaluation, ranking, right, skipped
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from report_documents import full
 from rich.console import Console
 from test_regression_ranking import document as regression
 from test_regression_ranking import evaluation as regression_evaluation
@@ -26,7 +27,9 @@ from selector.records import Eliminated, Evaluation, RaceRecord, Ranking, Skippe
 from selector.reports import columns
 from selector.reports.delimited import to_csv
 from selector.reports.document import to_json
-from selector.reports.markdown import code, prose, to_markdown
+from selector.reports.escaping import code, prose
+from selector.reports.frame import to_frame
+from selector.reports.markdown import to_markdown
 from selector.reports.progress import Display
 from selector.reports.stream import candidate_line, ranking_line
 
@@ -120,6 +123,32 @@ def test_certificates_are_beside_their_candidate_alone() -> None:
     first, second = columns.rows(proven)
     assert first["certified_accuracy"] is None
     assert (second["certified_accuracy"], second["certified_l2_radius"]) == (0.25, 0.5)
+
+
+def test_other_perturbations_have_rows_of_their_own() -> None:
+    of = full(tuple("abcd"))
+    rows = columns.rows(of)
+    own = [row for row in rows if (row["threat_norm"], row["threat_eps"]) == ("linf", 4 / 255)]
+    further = rows[len(own) :]
+    assert [row["rank"] for row in own if not row["skipped"]] == [1, 2, 3, 4]
+    told = [(row["threat_norm"], row["threat_eps"], row["name"], row["rank"]) for row in further]
+    assert told == [
+        (norm, eps, name, rank)
+        for norm, eps in (("l2", 0.5), ("linf", 1 / 255), ("linf", 2 / 255))
+        for rank, name in enumerate("abcd", start=1)
+    ]
+    for row in further:
+        curve = next(one for one in of.curves or () if one.name == row["name"])
+        (point,) = [
+            one
+            for one in curve.points
+            if (one.threat.norm, one.threat.eps) == (row["threat_norm"], row["threat_eps"])
+        ]
+        assert row["attacked_accuracy"] == point.attacked_accuracy.value
+        assert row["clean_accuracy_high"] == point.clean_accuracy.high
+        assert row["score"] is row["probe_clean_accuracy"] is row["seconds"] is None
+        assert tuple(row) == columns.names(of)
+    assert len(to_frame(of)) == len(rows) == len(read(of))
 
 
 def test_a_regression_has_columns_of_errors() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import jsonschema
 import pytest
+import warm
 import yaml
 from fakehub import fixtures
 from fakehub.server import FakeHub, sha256
@@ -38,7 +38,6 @@ fake_hub, hub_cache, waits = fixtures.fake_hub, fixtures.hub_cache, fixtures.wai
 
 NET = Path(str(files("selector.demo") / "zoo" / "tiny_vit.cifar10"))
 FILES = {name: (NET / name).read_bytes() for name in ("config.json", "model.safetensors")}
-BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
@@ -70,8 +69,7 @@ def environment(fake_hub: FakeHub, tmp_path: Path) -> dict[str, str]:
 def selector(
     *arguments: object, env: dict[str, str], cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    command = [str(BIN / "selector"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd)
+    return warm.run(arguments, env=env, cwd=cwd)
 
 
 def silent(looked_up: LookedUp) -> None:

@@ -25,6 +25,7 @@ from selector.records import (
     RegressionEvaluation,
     RegressionHead,
     RegressionPerImage,
+    RegressionPoint,
     RegressionRanking,
     RegressionTaskRecord,
     TargetColumn,
@@ -75,7 +76,7 @@ def evaluation(
         head=head(clean, attacked, bound),
         probe=head(clean, attacked, bound),
         bound_optimal=head(clean, attacked, bound),
-        frontier=(),
+        frontier=tuple(_point(scale, clean, attacked, bound) for scale in (0.0, 0.5, 1.0)),
         vacuous=vacuous,
         sensitivity=builders.Sensitivity(mean=builders.loss(0.7), relative=0.1),
         task_sensitivity=builders.Sensitivity(mean=builders.loss(0.3), relative=0.2),
@@ -87,6 +88,17 @@ def evaluation(
             attacked=tuple(attacked),
             bound=(bound,) * len(attacked),
         ),
+    )
+
+
+def _point(scale: float, clean: Errors, attacked: Errors, bound: float) -> RegressionPoint:
+    return RegressionPoint(
+        radius_scale=scale,
+        l2=0.01,
+        validation_attacked_error=0.5,
+        clean_squared_error=builders.loss(float(np.mean(clean))),
+        attacked_squared_error=builders.loss(float(np.mean(attacked)) + 1 - scale),
+        estimated_squared_error=builders.loss(bound),
     )
 
 
@@ -236,6 +248,9 @@ def test_a_document_is_closed_and_its_deviations_are_above_0() -> None:
     whole = document(evaluation("a", drawn(0.4)))
     with pytest.raises(ValidationError):
         RegressionRanking.model_validate(dict(whole) | {"certified": 1})
+    two = whole.task.model_copy(update={"columns": whole.task.columns * 2})
+    with pytest.raises(ValidationError, match=r"clean_by_column of head of 'a' must have a value"):
+        RegressionRanking.model_validate(dict(whole) | {"task": two})
     with pytest.raises(ValidationError):
         TargetColumn(name="x", mean=0.0, sd=0.0)
     with pytest.raises(ValidationError):

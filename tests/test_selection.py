@@ -6,7 +6,7 @@ import pytest
 
 from selector.candidates import Candidate, default_registry, read_registry
 from selector.errors import UsageError
-from selector.selection import Selection, parse_count, select
+from selector.selection import Selection, listed_by, parse_count, select
 
 SMALL = Candidate(
     model="hf-hub:timm/vit_small", parameters=22_000_000, license="apache-2.0", tags=("small", "x")
@@ -35,13 +35,14 @@ ALL = (SMALL, BASE, UNKNOWN)
     ids=str,
 )
 def test_what_is_admitted(selection: Selection, expected: tuple[Candidate, ...]) -> None:
-    assert select(ALL, selection) == expected
+    assert select(ALL, selection, "zoo.yaml") == expected
 
 
 def test_none_admitted_says_which_words_there_are() -> None:
     with pytest.raises(UsageError) as caught:
-        select(ALL, Selection(tags=("tiny",)))
-    assert "found none of 3" in caught.value.message
+        select(ALL, Selection(tags=("tiny",)), listed_by((), None))
+    assert "found none of 3 of the registry that comes with selector." in caught.value.message
+    assert "such as timm/vit_small, timm/vit_base@abc, acme/net" in caught.value.hint
     assert "base, small, x" in caught.value.hint
     assert "MIT, apache-2.0, unknown" in caught.value.hint
 

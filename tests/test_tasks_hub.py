@@ -7,13 +7,13 @@ import io
 import json
 import os
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+import warm
 from fakehub import datasets, fixtures
 from fakehub.server import SIGNATURE, FakeHub
 from huggingface_hub import constants
@@ -361,14 +361,7 @@ def test_nobody_there(fake_hub: FakeHub, pinned: bool, waits: fixtures.Waits) ->
 
 def rank(fake_hub: FakeHub, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | fake_hub.environment(home) | {"NO_COLOR": "1", "TERM": "dumb"}
-    root = Path(__file__).parents[1]
-    command = "from selector.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", command, "rank", "--task", SPEC, *arguments],
-        capture_output=True,
-        text=True,
-        env=environment | {"PYTHONPATH": str(root)},
-    )
+    return warm.run(("rank", "--task", SPEC, *arguments), env=environment)
 
 
 def test_the_commit_is_in_the_document(fake_hub: FakeHub, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from selector.candidates.lock import (
     model_in,
     pin,
     pin_all,
+    pin_by,
     read_lock,
     require_pins,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "model_in",
     "pin",
     "pin_all",
+    "pin_by",
     "read_lock",
     "read_registry",
     "require_pins",

@@ -146,16 +146,26 @@ def pin_all(candidates: Iterable[Candidate], registry: Path, *, locked: bool) ->
     """
     path = lock_path(registry)
     if path.exists():
-        chosen = pin(candidates, read_lock(path), path)
+        chosen = pin_by(candidates, path)
         if locked:
-            require_pins(chosen, path)
-        return Chosen(chosen, path, hashlib.sha256(path.read_bytes()).hexdigest())
+            require_pins(chosen.candidates, path)
+        return chosen
     if locked:
         raise UsageError(
             f"--locked needs the lock file {path}, found none.",
             hint="`selector lock` with the same --registry writes it.",
         )
     return Chosen(tuple(map(Pinned, candidates)))
+
+
+def pin_by(candidates: Iterable[Candidate], path: Path) -> Chosen:
+    """Pin candidates by the lock file at ``path``, wherever that lies.
+
+    Raises:
+        UsageError: there is none, or it is no lock.
+    """
+    chosen = pin(candidates, read_lock(path), path)
+    return Chosen(chosen, path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def require_pins(candidates: Sequence[Pinned], path: Path) -> None:
@@ -166,7 +176,7 @@ def require_pins(candidates: Sequence[Pinned], path: Path) -> None:
         raise UsageError(
             f"--locked needs every candidate in {path}, found none for"
             f" {', '.join(loose[:5])}{more}.",
-            hint="`selector lock` with the same --registry and --model adds them.",
+            hint="`selector lock` adds them, with the same `--registry` and `--model`.",
         )
 
 

@@ -14,7 +14,7 @@ from selector.cli.plain import inert
 from selector.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from selector.records import RankedEvaluation, Ranking
+    from selector.records import AnyRanked, AnyRanking
 
 Format = Literal["model-index", "eval-results", "markdown"]
 
@@ -69,7 +69,7 @@ def card(
             document.check_writable(output)
             document.check_not_read(output, ranking)
         _check(format, push=push, create_pr=create_pr)
-        read = document.read_ranking(ranking)
+        read = document.read_any_ranking(ranking)
         e = find(read, model)
         require_sound(e)
         text = _text(read, e, format)
@@ -98,7 +98,7 @@ def _check(format: Format, *, push: bool, create_pr: bool) -> None:
         )
 
 
-def _text(ranking: Ranking, e: RankedEvaluation, format: Format) -> str:
+def _text(ranking: AnyRanking, e: AnyRanked, format: Format) -> str:
     from selector.reports.card import eval_results, markdown, model_index, to_yaml
 
     if format == "markdown":
@@ -108,7 +108,7 @@ def _text(ranking: Ranking, e: RankedEvaluation, format: Format) -> str:
     return to_yaml({"model-index": model_index(ranking, e)})
 
 
-def _push(ranking: Ranking, e: RankedEvaluation, format: Format) -> None:
+def _push(ranking: AnyRanking, e: AnyRanked, format: Format) -> None:
     """Open the pull request, and print its address."""
     from selector.reports.card import (
         README,
@@ -126,13 +126,14 @@ def _push(ranking: Ranking, e: RankedEvaluation, format: Format) -> None:
             hint="Rank it as owner/name once it is published.",
         )
     from selector.hub.publishing import Proposal, propose
-    from selector.reports.markdown import code
+    from selector.reports.escaping import code
 
     title = "Robustness after transfer, measured by selector"
     description = (
         f"Measured at commit {e.provenance.commit} on {code(ranking.task.name)} by selector"
-        f" {code(ranking.selector_version)}. Attacked accuracies are upper estimates, estimated"
-        " numbers rest on an attack, certified ones are proven with the stated confidence."
+        f" {code(ranking.selector_version)}. Attacked accuracies are upper estimates, attacked"
+        " errors lower ones; estimated numbers rest on an attack, certified ones are proven with"
+        " the stated confidence."
     )
     if format == "eval-results":
         entries = eval_results(ranking, e)

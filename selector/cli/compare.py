@@ -42,7 +42,7 @@ def compare(
         if output is not None:
             document.check_writable(output)
             document.check_not_read(output, before, after)
-        found = compared(document.read_ranking(before), document.read_ranking(after))
+        found = compared(document.read_any_ranking(before), document.read_any_ranking(after))
         if output is not None:
             document.write_atomically(output, document.to_json(found))
         if format == "json":

@@ -6,7 +6,7 @@ The command line is before the environment, that is before the file, and the fil
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ TRUSTED_ONLY = {
     "store": "what lies there passes for measured",
     "engine": "it hands work to other processes, and takes what they answer",
 }
+_WANTS_HELP = f"{__name__}.wants_help"
 Origin = Literal["default", "file", "environment", "command line"]
 _ORIGINS: dict[str, Origin] = {
     "DEFAULT": "default",
@@ -40,6 +41,11 @@ _ORIGINS: dict[str, Origin] = {
 
 class ConfigurableGroup(TyperGroup):
     """Commands whose help does not name variables, and that are not set by those of TYPED_ONLY."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remember whether help is wanted, of the program or of a command."""
+        ctx.meta[_WANTS_HELP] = not set(ctx.help_option_names).isdisjoint(args)
+        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """As typer does it; `selector config` shows the variables."""
@@ -107,6 +113,8 @@ class Resolved:
 def configure(ctx: typer.Context, file: Path | None) -> None:
     """Let the options of all commands have what a file says as their defaults.
 
+    Help is given whatever the file says.
+
     Args:
         ctx: of the program.
         file: None for the nearest from the working folder upwards.
@@ -114,8 +122,13 @@ def configure(ctx: typer.Context, file: Path | None) -> None:
     Raises:
         UsageError: the file is not one, or says what no option can be.
     """
-    path = find(Path.cwd()) if file is None else file
     ctx.obj = Configuration()
+    with suppress(UsageError) if ctx.meta[_WANTS_HELP] else nullcontext():
+        _configure(ctx, file)
+
+
+def _configure(ctx: typer.Context, file: Path | None) -> None:
+    path = find(Path.cwd()) if file is None else file
     if path is None:
         return
     commands = {name: _by_key(command) for name, command in commands_of(ctx).items()}

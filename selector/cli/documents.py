@@ -19,6 +19,7 @@ Document = Literal[
     "policy",
     "gate",
     "comparison",
+    "regression-comparison",
 ]
 
 
@@ -27,8 +28,8 @@ def schema(
         Document,
         typer.Argument(
             help="ranking, regression (of --target-column), plan (of --dry-run), certification,"
-            " registry, lock, policy (of gate --policy), gate (of gate --format json) or"
-            " comparison."
+            " registry, lock, policy (of gate --policy), gate (of gate --format json), comparison"
+            " or regression-comparison (of compare --format json)."
         ),
     ] = "ranking",
 ) -> None:

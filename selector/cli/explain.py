@@ -23,7 +23,7 @@ def explain(
     selector rank --task DIR -o ranking.json && selector explain timm/resnet50.a1_in1k ranking.json
     """
     with exit_codes():
-        from selector.reports.document import read_ranking
+        from selector.reports.document import read_any_ranking
         from selector.reports.explain import explain as explained
 
-        sys.stdout.write(inert(explained(read_ranking(ranking), model)))
+        sys.stdout.write(inert(explained(read_any_ranking(ranking), model)))

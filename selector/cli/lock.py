@@ -47,12 +47,13 @@ def lock(
         )
         from selector.locking import look_up_all, merge
         from selector.reports.document import write_atomically
-        from selector.selection import named, select
+        from selector.selection import listed_by, named, select
 
         source = registry or default_registry()
         path = lock_path(source)
         wanted = named(tuple(model or ()), registry) or read_registry(source)
-        wanted = select(wanted, options.selection(only, tag, license, max_params))
+        selection = options.selection(only, tag, license, max_params)
+        wanted = select(wanted, selection, listed_by(tuple(model or ()), registry))
         if path.exists():
             read_lock(path)  # one that cannot be brought up to date is told before the Hub is asked
         found = look_up_all(wanted, path, _tell)

@@ -115,7 +115,7 @@ def rank(
         typer.Option(
             help="What stdout gets. jsonl: a JSON object per line, of each candidate as it is"
             ' finished ("kind": evaluation or skipped), at last the ranking of names ("kind":'
-            " ranking). csv: a row per candidate. Default: table."
+            " ranking). csv: a row per candidate and --eps. Default: table."
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
@@ -223,17 +223,18 @@ def choose(
         pin_all,
         read_registry,
     )
-    from selector.selection import named, select
+    from selector.selection import listed_by, named, select
 
     if demo and locked:
         raise UsageError(
             "--locked needs --task, --registry or --model: the built-in zoo has no lock."
         )
     if demo:
-        return Chosen(tuple(map(Pinned, select(builtin_zoo(), selection))))
+        return Chosen(tuple(map(Pinned, select(builtin_zoo(), selection, "the built-in zoo"))))
     source = registry or default_registry()
     wanted = named(models, registry) or read_registry(source)
-    chosen = pin_all(select(wanted, selection), source, locked=locked)
+    admitted = select(wanted, selection, listed_by(models, registry))
+    chosen = pin_all(admitted, source, locked=locked)
     if chosen.lock is not None:
         said = f"{len(chosen.pinned)} of {len(chosen.candidates)} candidates are pinned by"
         stderr.print(

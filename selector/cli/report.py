@@ -29,7 +29,7 @@ def report(
 
         document.check_writable(output)
         document.check_not_read(output, ranking)
-        text = page.render(document.read_ranking(ranking))
+        text = page.render(document.read_any_ranking(ranking))
         document.write_atomically(output, text)
         size = len(text.encode()) / 1e6
         stderr.print(

@@ -82,7 +82,8 @@ class Cluster:
                 f"--engine must be the address of a cluster that runs Ray {ray.__version__}, found"
                 f" {printable(named or 'ray')}: {first_line(error)}.",
                 hint="HOST:PORT is said by `ray start` and works on machines of the cluster; from"
-                ' elsewhere ray://HOST:10001, which needs pip install "ray[client]".',
+                ' elsewhere ray://HOST:10001, which needs pip install "ray[client]". A cluster with'
+                " tokens wants RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token.",
             ) from None
         return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from selector.errors import UsageError, shorten
-from selector.records import Difference, Ranking
+from selector.records import AnyRanking, Difference, Ranking
 
 # What two documents must share to answer the same question.
 _QUESTION = (
@@ -26,12 +26,19 @@ _QUESTION = (
 _SURROUNDINGS = ("selector_version", "device.type", "device.name")
 
 
-def require_same_question(before: Ranking, after: Ranking) -> None:
+def require_same_question(before: AnyRanking, after: AnyRanking) -> None:
     """Refuse rankings whose numbers cannot be compared.
 
     Raises:
         UsageError: they differ in the question; with every field, and both values.
     """
+    kinds = tuple(_kind(ranking) for ranking in (before, after))
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"Both rankings must answer the same question, found one of {kinds[0]} and one of"
+            f" {kinds[1]}.",
+            hint="Rank again with the same --label-column or --target-column.",
+        )
     found = [
         (field, _value(before, field), _value(after, field))
         for field in _QUESTION
@@ -46,7 +53,11 @@ def require_same_question(before: Ranking, after: Ranking) -> None:
     )
 
 
-def surroundings(before: Ranking, after: Ranking) -> Iterator[Difference]:
+def _kind(ranking: AnyRanking) -> str:
+    return "classes" if isinstance(ranking, Ranking) else "numbers"
+
+
+def surroundings(before: AnyRanking, after: AnyRanking) -> Iterator[Difference]:
     """What may change numbers but not the question: versions, the device."""
     for field in _SURROUNDINGS:
         a, b = str(_value(before, field)), str(_value(after, field))
@@ -58,7 +69,7 @@ def surroundings(before: Ranking, after: Ranking) -> Iterator[Difference]:
             yield Difference(field=library, before=a, after=b)
 
 
-def _value(ranking: Ranking, field: str) -> object:
+def _value(ranking: AnyRanking, field: str) -> object:
     value: object = ranking
     for name in field.split("."):
         value = getattr(value, name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from selector.objectives import OBJECTIVES
-from selector.records import ChangeOfChoice, ComparedCandidate, Unpaired
+from selector.comparing.by import By
+from selector.records import ChangeOfChoice, Compared, Unpaired
 
 NOT_LISTED = "not_listed"
 """Code of who has no place in a ranking that does not say why."""
@@ -13,8 +13,8 @@ _LISTED = 4
 
 
 def conclusion(
-    objective: str,
-    candidates: Sequence[ComparedCandidate],
+    by: By,
+    candidates: Sequence[Compared],
     entered: Sequence[Unpaired],
     left: Sequence[Unpaired],
     choice: ChangeOfChoice,
@@ -22,13 +22,13 @@ def conclusion(
     """What to take from a comparison.
 
     Args:
-        objective: a name of OBJECTIVES, by which both were ranked.
+        by: what both were ranked by.
         candidates: of both rankings.
         entered: who has a place only after.
         left: who has a place only before, or was skipped anew.
         choice: the first of each.
     """
-    said = [_choice(choice, left), _moves(objective, candidates)]
+    said = [_choice(choice, left), _moves(by, candidates)]
     said += _masked(candidates)
     said += [f"New: {_names([one.name for one in entered])}."] if entered else []
     said += _left(left)
@@ -52,14 +52,14 @@ def _choice(choice: ChangeOfChoice, left: Sequence[Unpaired]) -> str:
     return f"{changes}, but the new ranking cannot tell the two apart."
 
 
-def _moves(objective: str, candidates: Sequence[ComparedCandidate]) -> str:
+def _moves(by: By, candidates: Sequence[Compared]) -> str:
     if not candidates:
         return "No candidate has a place in both rankings."
-    what = OBJECTIVES[objective].what
+    what = by.what
     if all(one.moved is None for one in candidates):
         return f"By {what}, one number for all images, noise cannot be told from change."
     moved = [
-        f"{one.name} ({difference(one.score.difference, objective)})"
+        f"{one.name} ({difference(one.score.difference, share=by.share)})"
         for one in candidates
         if one.moved and one.score is not None
     ]
@@ -70,16 +70,16 @@ def _moves(objective: str, candidates: Sequence[ComparedCandidate]) -> str:
     )
 
 
-def difference(value: float, objective: str) -> str:
-    """A difference of scores, with its sign.
+def difference(value: float, *, share: bool) -> str:
+    """A difference of scores, with its sign; of shares of test images in points.
 
-    >>> difference(-0.125, "attacked"), difference(0.03, "bound")
+    >>> difference(-0.125, share=True), difference(0.03, share=False)
     ('-12.5 points', '+0.03')
     """
-    return f"{100 * value:+.1f} points" if OBJECTIVES[objective].share else f"{value:+.3g}"
+    return f"{100 * value:+.1f} points" if share else f"{value:+.3g}"
 
 
-def _masked(candidates: Sequence[ComparedCandidate]) -> Iterator[str]:
+def _masked(candidates: Sequence[Compared]) -> Iterator[str]:
     newly = [one.name for one in candidates if one.masked_after and not one.masked_before]
     if newly:
         yield f"Masked only now, so that attacks were blind and numbers flatter: {_names(newly)}."

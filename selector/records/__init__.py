@@ -19,9 +19,13 @@ from selector.records.certified import (
 from selector.records.comparison import (
     Change,
     ChangeOfChoice,
+    Compared,
     ComparedCandidate,
+    ComparedRegression,
     Comparison,
+    ComparisonRecord,
     Difference,
+    RegressionComparison,
     Unpaired,
 )
 from selector.records.document import (
@@ -77,6 +81,7 @@ from selector.records.regression import (
     TargetColumn,
 )
 from selector.records.run import (
+    ERROR_OBJECTIVE_NAMES,
     OBJECTIVE_NAMES,
     SCHEMA_VERSION,
     ConfiguredOption,
@@ -91,12 +96,15 @@ from selector.records.run import (
 
 AnyRanking = Ranking | RegressionRanking
 AnyRanked = RankedEvaluation | RankedRegression
+AnyComparison = Comparison | RegressionComparison
 
 __all__ = [
+    "ERROR_OBJECTIVE_NAMES",
     "MASKED",
     "OBJECTIVE_NAMES",
     "SCHEMA_VERSION",
     "SCREENED",
+    "AnyComparison",
     "AnyRanked",
     "AnyRanking",
     "BaselineScores",
@@ -108,8 +116,11 @@ __all__ = [
     "Change",
     "ChangeOfChoice",
     "Choice",
+    "Compared",
     "ComparedCandidate",
+    "ComparedRegression",
     "Comparison",
+    "ComparisonRecord",
     "ConfiguredOption",
     "Cost",
     "Curve",
@@ -148,6 +159,7 @@ __all__ = [
     "RankingRecord",
     "Record",
     "RegressionChoice",
+    "RegressionComparison",
     "RegressionEvaluation",
     "RegressionFindings",
     "RegressionHead",

@@ -1,4 +1,4 @@
-"""Records of a comparison of two rankings that answer the same question."""
+"""Records of a comparison of two rankings that answer the same question, of classes or numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Change(Record):
     difference: Annotated[float, Field(description="after - before")]
 
 
-class ComparedCandidate(Record):
+class Compared(Record):
     """One candidate that both rankings have, found by its name."""
 
     name: str
@@ -37,15 +37,12 @@ class ComparedCandidate(Record):
     rank: Change
     masked_before: Annotated[bool, Field(description="the attack was blind: its numbers flatter")]
     masked_after: Annotated[bool, Field(description="the attack was blind: its numbers flatter")]
-    attacked_accuracy: Annotated[Change, Field(description="of the head, an upper estimate")]
-    clean_accuracy: Annotated[Change, Field(description="of the head")]
-    estimated_robust_accuracy: Annotated[Change, Field(description="of the head, on A∘g")]
-    estimated_worst_case_loss: Annotated[
-        Change, Field(description="of the bound-optimal head, on A∘g, nats")
-    ]
     score: Annotated[
         Change | None,
-        Field(description="by the objective, higher is better; null: could not be computed"),
+        Field(
+            description="by the objective: of classes higher is better, of numbers lower; null:"
+            " could not be computed"
+        ),
     ]
     p_value: Annotated[
         float | None,
@@ -60,6 +57,25 @@ class ComparedCandidate(Record):
     moved: Annotated[
         bool | None, Field(description="adjusted p-value below the level; null: not tested")
     ]
+
+
+class ComparedCandidate(Compared):
+    """One candidate of two rankings of classes."""
+
+    attacked_accuracy: Annotated[Change, Field(description="of the head, an upper estimate")]
+    clean_accuracy: Annotated[Change, Field(description="of the head")]
+    estimated_robust_accuracy: Annotated[Change, Field(description="of the head, on A∘g")]
+    estimated_worst_case_loss: Annotated[
+        Change, Field(description="of the bound-optimal head, on A∘g, nats")
+    ]
+
+
+class ComparedRegression(Compared):
+    """One candidate of two rankings of a regression."""
+
+    attacked_squared_error: Annotated[Change, Field(description="of the head, a lower estimate")]
+    clean_squared_error: Annotated[Change, Field(description="of the head")]
+    estimated_squared_error: Annotated[Change, Field(description="of the head, on A∘g")]
 
 
 class Unpaired(Record):
@@ -91,8 +107,8 @@ class ChangeOfChoice(Record):
     ]
 
 
-class Comparison(Record):
-    """The result of ``selector compare``."""
+class ComparisonRecord(Record):
+    """What every comparison says."""
 
     schema_version: Literal["1.0"] = "1.0"
     selector_version: str
@@ -111,9 +127,6 @@ class Comparison(Record):
         float, Field(description="largest chance that any is called moved where none is")
     ]
     correction: Literal["holm"] = "holm"
-    candidates: Annotated[
-        tuple[ComparedCandidate, ...], Field(description="of both, in the order after")
-    ]
     entered: Annotated[
         tuple[Unpaired, ...], Field(description="ranked after only; code and reason are of before")
     ]
@@ -125,3 +138,20 @@ class Comparison(Record):
     ]
     choice: ChangeOfChoice
     sentence: str
+
+
+class Comparison(ComparisonRecord):
+    """The result of ``selector compare``, of two rankings of classes."""
+
+    candidates: Annotated[
+        tuple[ComparedCandidate, ...], Field(description="of both, in the order after")
+    ]
+
+
+class RegressionComparison(ComparisonRecord):
+    """The result of ``selector compare``, of two rankings of a regression."""
+
+    kind: Literal["regression-comparison"] = "regression-comparison"
+    candidates: Annotated[
+        tuple[ComparedRegression, ...], Field(description="of both, in the order after")
+    ]

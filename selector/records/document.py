@@ -56,6 +56,11 @@ class Choice(Record):
     attacked_accuracy_lost: Annotated[float, Field(description="head against head")]
     sentence: str
 
+    @property
+    def cleanest(self) -> str:
+        """Who would have been chosen, nothing attacked."""
+        return self.by_clean_accuracy
+
 
 class Eliminated(Record):
     """A candidate of a race that is not among the best, found out before it was measured in full.

@@ -140,6 +140,11 @@ class RegressionChoice(Record):
     attacked_error_added: Annotated[float, Field(description="by it, head against head")]
     sentence: str
 
+    @property
+    def cleanest(self) -> str:
+        """Who would have been chosen, nothing attacked."""
+        return self.by_clean_error
+
 
 class RegressionRanking(RankingRecord):
     """The result of ``selector rank --target-column``."""
@@ -153,4 +158,19 @@ class RegressionRanking(RankingRecord):
     def _is_one_ranking(self) -> Self:
         chosen = None if self.choice is None else self.choice.name
         check_is_one(self.ranking, chosen, self.task.test_images)
+        for e in self.ranking:
+            self._check_columns(e)
         return self
+
+    def _check_columns(self, e: RankedRegression) -> None:
+        columns = len(self.task.columns)
+        for label, head in (
+            ("head", e.head),
+            ("probe", e.probe),
+            ("bound_optimal", e.bound_optimal),
+        ):
+            if len(head.clean_by_column) != columns:
+                raise ValueError(
+                    f"clean_by_column of {label} of {e.name!r} must have a value for each of"
+                    f" {columns} columns, found {len(head.clean_by_column)}"
+                )

@@ -16,7 +16,9 @@ OBJECTIVE_NAMES = (
     *("attacked", "criterion", "smooth", "bound", "sensitivity"),
     *("clean", "knn", "lda", "log_me", "h_score", "parameters"),
 )
-"""What rankings of classes can be by; those of regressions are by some of these."""
+"""What rankings of classes can be by."""
+ERROR_OBJECTIVE_NAMES = ("attacked", "bound", "clean")
+"""What those of regressions can be by."""
 SCOPE = "a linear head on the frozen backbone; not full or adversarial fine-tuning of the backbone"
 
 

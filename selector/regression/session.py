@@ -32,6 +32,7 @@ from selector.request import Request
 from selector.run import Prepared
 from selector.scheduling import telling
 from selector.session import choose_conditions, report_images
+from selector.tasks.given_targets import GivenTargets
 from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget
 
 
@@ -74,7 +75,7 @@ def prepare(request: Request, console: Console) -> tuple[RegressionTask, Setting
         UsageError: something asked for does not exist or makes no sense.
     """
     conditions = choose_conditions(request, OBJECTIVES)
-    assert isinstance(request.task, str), "only tables have target columns"
+    assert isinstance(request.task, str | GivenTargets), "others have classes"
     task = load_regression(
         request.task,
         image_size=request.image_size,

@@ -13,6 +13,7 @@ from selector.errors import UsageError, printable
 from selector.protocol import Sizes
 from selector.tasks import Task, fingerprint, list_task
 from selector.tasks.decoding import Split, decode_readable
+from selector.tasks.given_targets import GivenTargets
 from selector.tasks.listing import HELD_OUT, Example
 from selector.tasks.options import TaskOptions
 from selector.tasks.targets import split_off
@@ -51,23 +52,26 @@ class RegressionTask:
 
 
 def load_regression(
-    spec: str, *, image_size: int, sizes: Sizes, seed: int, options: TaskOptions
+    spec: str | GivenTargets, *, image_size: int, sizes: Sizes, seed: int, options: TaskOptions
 ) -> RegressionTask:
     """Read a table with target columns and decode the images that will be used.
 
     Args:
-        spec: as :func:`selector.tasks.load_task` takes it, of the forms that have columns.
+        spec: as :func:`selector.tasks.load_task` takes it, of the forms that have columns. Or
+            images and numbers that a caller in Python has.
         image_size: S, at least 8.
         sizes: how many images to draw of each part, at random.
         seed: of the draw and of the split.
-        options: columns and splits by name, at least one target column.
+        options: columns and splits by name, of a table at least one target column.
 
     Raises:
         UsageError: there is no such table, a target is no finite number or constant, or too many
             images are unreadable.
         HubUnavailable: it is on the Hub, and the Hub or the network is down.
     """
-    _check_columns(options)
+    in_memory = isinstance(spec, GivenTargets)
+    if not in_memory:
+        _check_columns(options)
     listing = list_task(spec, image_size=image_size, seed=seed, options=options)
     assert listing.targets is not None
     train, validation = listing.train, listing.validation
@@ -84,17 +88,19 @@ def load_regression(
         )
     ]
     raw = [torch.from_numpy(listing.targets)[split.labels] for split in splits]
-    targets = standardise(options.target_columns, *raw)
+    columns = listing.classes
+    called = "column" if in_memory else "--target-column"
+    targets = standardise(columns, *raw, called=called)
     numbered = [Split(split.pixels, torch.arange(len(split))) for split in splits]
     task = Task(
         name=listing.name,
-        source=spec,
+        source=spec if isinstance(spec, str) else spec.source,
         classes=(),
         train=numbered[0],
         validation=numbered[1],
         test=numbered[2],
         unreadable=tuple(unreadable),
-        fingerprint=_fingerprint(options.target_columns, numbered, raw),
+        fingerprint=_fingerprint(columns, numbered, raw),
         revision=listing.revision,
         remarks=listing.remarks,
     )
@@ -102,9 +108,21 @@ def load_regression(
 
 
 def standardise(
-    columns: tuple[str, ...], train: Tensor, validation: Tensor, test: Tensor
+    columns: tuple[str, ...],
+    train: Tensor,
+    validation: Tensor,
+    test: Tensor,
+    *,
+    called: str = "--target-column",
 ) -> Targets:
     """Targets of mean 0 and standard deviation 1 on train, from values (n,q) of each part.
+
+    Args:
+        columns: names of the q columns.
+        train: values of the training images, in the units of the table.
+        validation: the same of the validation images.
+        test: the same of the test images.
+        called: what a column is, for messages.
 
     Raises:
         UsageError: a column is constant on train.
@@ -112,10 +130,10 @@ def standardise(
     mean, sd = train.mean(dim=0), train.std(dim=0, correction=0)
     for name, spread, values in zip(columns, sd.tolist(), train.T, strict=True):
         if not np.isfinite(spread):
-            raise UsageError(f"--target-column {printable(name)}: the values are too large.")
+            raise UsageError(f"{called} {printable(name)}: the values are too large.")
         if spread <= _CONSTANT * values.abs().max().item():
             raise UsageError(
-                f"--target-column {printable(name)} must vary, but is {values[0].item():g} on all"
+                f"{called} {printable(name)} must vary, but is {values[0].item():g} on all"
                 f" {len(values)} training images.",
                 hint="Leave it out: a constant needs no backbone.",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selector.norms import format_threat, parse_eps
-from selector.records import Ranking, RunRecord, ThreatRecord
+from selector.records import AnyRanking, Ranking, RunRecord, ThreatRecord
 
 
 def whole_command(run: RunRecord) -> tuple[str, ...]:
@@ -17,10 +17,11 @@ def whole_command(run: RunRecord) -> tuple[str, ...]:
     return tuple(words)
 
 
-def eps_option(ranking: Ranking) -> str:
+def eps_option(ranking: AnyRanking) -> str:
     """What ``--eps`` was, beside ``--norm`` of the first: all perturbations, that one first."""
     first = ranking.threat
-    points = (point.threat for curve in ranking.curves or () for point in curve.points)
+    curves = (ranking.curves or ()) if isinstance(ranking, Ranking) else ()
+    points = (point.threat for curve in curves for point in curve.points)
     others = [threat for threat in dict.fromkeys(points) if threat != first]
     return ",".join([_size(first), *(f"{one.norm}:{_size(one)}" for one in others)])
 

@@ -20,9 +20,7 @@ from selector.records import (
     Ranking,
     Skipped,
 )
-
-Cell = str | int | float | bool | None
-"""A value as it is, neither formatted nor escaped; None: there is none."""
+from selector.reports.further import Cell, further_rows
 
 _E = TypeVar("_E", RankedEvaluation, RankedRegression)
 _Columns = dict[str, Callable[[_E], Cell]]
@@ -39,11 +37,13 @@ def rows(ranking: AnyRanking) -> list[dict[str, Cell]]:
     """A row for each candidate, those that were ranked first and in their order.
 
     A candidate without a place has the code of the reason in ``skipped``, also ``eliminated`` and
-    ``unsettled`` of a race, and None wherever there is no number.
+    ``unsettled`` of a race, and None wherever there is no number. Of several perturbations these
+    rows are of the first; others follow with rows of their own, which ``threat_*`` tells apart.
     """
     blank: dict[str, Cell] = dict.fromkeys(names(ranking))
     shared = blank | _of_run(ranking)
-    return [shared | row for row in (*_ranked(ranking), *_left_out(ranking))]
+    further = further_rows(ranking) if isinstance(ranking, Ranking) else ()
+    return [shared | row for row in (*_ranked(ranking), *_left_out(ranking), *further)]
 
 
 def _ranked(ranking: AnyRanking) -> list[dict[str, Cell]]:

@@ -8,7 +8,8 @@ import re
 
 from selector.errors import printable
 from selector.records import AnyRanking
-from selector.reports.columns import Cell, names, rows
+from selector.reports.columns import names, rows
+from selector.reports.further import Cell
 
 # A spreadsheet takes text that begins so for a formula, and runs it; the last four are full-width.
 # In countries with a decimal comma it begins a cell after each semicolon, quoted or not.

@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from selector.errors import OutputError, UsageError, first_line, printable, shor
 from selector.policy import Policy
 from selector.reading import is_folder, read_bytes
 from selector.records import (
+    ERROR_OBJECTIVE_NAMES,
     OBJECTIVE_NAMES,
     AnyRanking,
     Certification,
@@ -27,6 +29,7 @@ from selector.records import (
     Plan,
     Ranking,
     Record,
+    RegressionComparison,
     RegressionRanking,
 )
 
@@ -45,6 +48,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "policy": Policy,
     "gate": Gate,
     "comparison": Comparison,
+    "regression-comparison": RegressionComparison,
 }
 
 
@@ -63,12 +67,30 @@ def escaped(text: str) -> str:
 
 
 def read_ranking(path: str | Path) -> Ranking:
-    """The ranking of classes in a file.
+    """The ranking of classes in a file; :func:`read_regression` reads one of numbers.
 
     Raises:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
     return _ranking(_text(path), printable(str(path)))
+
+
+def read_regression(path: str | Path) -> RegressionRanking:
+    """The ranking for numbers in a file: what ``selector rank --target-column -o`` wrote.
+
+    It has errors where :func:`read_ranking` has accuracies, hence a function of its own: either
+    says what its fields are.
+
+    Raises:
+        UsageError: it cannot be read, or is not such a ranking of this version.
+    """
+    text, where = _text(path), printable(str(path))
+    if not _is_regression(text):
+        raise UsageError(
+            f"{where} must be a ranking for numbers, found a document of another kind.",
+            hint="selector.read_ranking reads a ranking of classes.",
+        )
+    return _regression(text, where)
 
 
 def read_any_ranking(path: str | Path) -> AnyRanking:
@@ -78,12 +100,7 @@ def read_any_ranking(path: str | Path) -> AnyRanking:
         UsageError: it cannot be read, or is not a ranking of this version.
     """
     text, where = _text(path), printable(str(path))
-    if not _is_regression(text):
-        return _ranking(text, where)
-    try:
-        return RegressionRanking.model_validate_json(text)
-    except ValidationError as error:
-        raise _another_version(error, where) from error
+    return _regression(text, where) if _is_regression(text) else _ranking(text, where)
 
 
 def _is_regression(text: str) -> bool:
@@ -109,18 +126,36 @@ def _ranking(text: str, where: str) -> Ranking:
         read = Ranking.model_validate_json(text)
     except ValidationError as error:
         if other := _other(text):
+            numbers = other == "regression"
+            wanted = "a ranking of classes" if numbers else "a ranking"
+            hint = "This command reads what `selector rank` wrote"
+            if numbers:
+                hint += " without --target-column. In Python, selector.read_regression reads it"
             raise UsageError(
-                f"{where} must be a ranking of classes, found a document of another kind: {other}.",
-                hint="This command reads what `selector rank` wrote without --target-column.",
+                f"{where} must be {wanted}, found a document of another kind: {other}.",
+                hint=f"{hint}.",
             ) from None
         raise _another_version(error, where) from error
-    if read.objective not in OBJECTIVE_NAMES:
+    _check_objective(read.objective, OBJECTIVE_NAMES, where)
+    return read
+
+
+def _regression(text: str, where: str) -> RegressionRanking:
+    try:
+        read = RegressionRanking.model_validate_json(text)
+    except ValidationError as error:
+        raise _another_version(error, where) from error
+    _check_objective(read.objective, ERROR_OBJECTIVE_NAMES, where)
+    return read
+
+
+def _check_objective(found: str, known: Sequence[str], where: str) -> None:
+    if found not in known:
         raise UsageError(
-            f"{where} must be ranked by one of {', '.join(OBJECTIVE_NAMES)},"
-            f" found {shorten(repr(read.objective), 80)}.",
+            f"{where} must be ranked by one of {', '.join(known)},"
+            f" found {shorten(repr(found), 80)}.",
             hint="A newer selector may know it.",
         )
-    return read
 
 
 def _another_version(error: ValidationError, where: str) -> UsageError:

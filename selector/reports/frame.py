@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from selector.errors import UsageError
 from selector.records import AnyRanking
-from selector.reports.columns import Cell, names, rows
+from selector.reports.columns import names, rows
+from selector.reports.further import Cell
 
 if TYPE_CHECKING:
     import pandas
@@ -17,14 +18,17 @@ _TYPES: dict[type, str] = {bool: "boolean", int: "Int64", float: "float64", str:
 
 
 def to_frame(ranking: AnyRanking) -> pandas.DataFrame:
-    """A row for each candidate; columns as of ``--format csv``: :mod:`selector.reports.columns`.
+    """A row for each candidate, of several perturbations one under each.
+
+    Columns are those of ``--format csv``: :mod:`selector.reports.columns`.
 
     Raises:
         UsageError: it is no ranking, or pandas is not there.
     """
     if not isinstance(ranking, AnyRanking):
         raise UsageError(
-            f"ranking must be what rank or read_ranking returns, found {type(ranking).__name__}."
+            "ranking must be what rank, rank_regression, read_ranking or read_regression returns,"
+            f" found {type(ranking).__name__}."
         )
     try:
         import pandas

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
 from selector.errors import UsageError, printable
-from selector.records import RankedEvaluation, Ranking
+from selector.records import AnyRanked, Skipped
+from selector.records.run import LeftOut
+
+Ranked_co = TypeVar("Ranked_co", bound=AnyRanked, covariant=True)
 
 
-def find(ranking: Ranking, model: str) -> RankedEvaluation:
+class _Ranking(Protocol[Ranked_co]):
+    """Of classes or of numbers."""
+
+    @property
+    def ranking(self) -> Sequence[Ranked_co]: ...
+
+    @property
+    def skipped(self) -> Sequence[Skipped]: ...
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]: ...
+
+
+def find(ranking: _Ranking[Ranked_co], model: str) -> Ranked_co:
     """The candidate of that name.
 
     Args:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
-from selector.errors import printable
 from selector.norms import format_threat
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
@@ -23,38 +21,12 @@ from selector.records import (
 )
 from selector.regression.ranking import OBJECTIVES as ERROR_OBJECTIVES
 from selector.reports.curves import at_threat, points_of, threats_of
-
-# A character reference is text wherever it stands, and never the beginning of a structure. One
-# stands for every mark that could be it; the @ is followed by a space without width, as GitHub
-# would notify whoever it names. What would make a link of an address is among them.
-_MARKS = re.compile(
-    r"[&<>\\`*\[\]|~#$!@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE
-)
-# In a span of code all but these is text as it is.
-_BREAKS_CODE = re.compile(r"([`|\\]+)")
+from selector.reports.escaping import code, prose
 
 
 def to_markdown(ranking: AnyRanking) -> str:
     """Blocks with an empty line between them, one trailing newline included."""
     return "\n\n".join(_blocks(ranking)) + "\n"
-
-
-def prose(text: str) -> str:
-    """Text that renders as itself, whatever it holds."""
-    return _MARKS.sub(_reference, printable(text))
-
-
-def code(text: str) -> str:
-    """A name that renders as itself in a typewriter face, also in a table."""
-    parts = _BREAKS_CODE.split(printable(text))
-    return "".join(
-        part and (prose(part) if _BREAKS_CODE.fullmatch(part) else f"`{part}`") for part in parts
-    )
-
-
-def _reference(match: re.Match[str]) -> str:
-    mark = match[0]
-    return f"&#{ord(mark)};" + ("&#8203;" if mark == "@" else "")
 
 
 def _blocks(ranking: AnyRanking) -> Iterator[str]:

@@ -12,6 +12,7 @@ from selector.errors import printable
 from selector.records import RankedRegression, RegressionRanking
 from selector.regression.ranking import OBJECTIVES
 from selector.reports import WIDTH
+from selector.reports.explain.regression import as_good_as_mean
 from selector.reports.table import below, heading
 
 
@@ -49,8 +50,7 @@ def _rows(ranking: RegressionRanking, width: int) -> Table:
 
 def _says_nothing(e: RankedRegression, ranking: RegressionRanking) -> bool:
     """Whether it was measured unsoundly, or knowing only the mean may do as well."""
-    masked = OBJECTIVES["attacked"].tier(e)
-    return bool(masked) or e.head.attacked_squared_error.high >= ranking.task.mean_error
+    return e.masked or as_good_as_mean(ranking, e)
 
 
 def _row(e: RankedRegression) -> tuple[str | Text, ...]:
@@ -61,7 +61,7 @@ def _row(e: RankedRegression) -> tuple[str | Text, ...]:
         str(e.rank),
         Text(printable(e.name)),
         f"{attacked.value:.2f} ({max(0.0, attacked.low):.2f}-{attacked.high:.2f})",
-        "masked" if OBJECTIVES["attacked"].tier(e) else bound,
+        "masked" if e.masked else bound,
         f"{head.clean_squared_error.value:.2f}",
         f"{ridge.clean_squared_error.value:5.2f} {ridge.attacked_squared_error.value:8.2f}",
         f"{low}" if low == high else f"{low}-{high}",

@@ -16,7 +16,7 @@ from selector.errors import printable
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import Estimate, RankedEvaluation, Ranking
-from selector.reports.explain import as_good_as_constant
+from selector.reports.explain.classification import as_good_as_constant
 
 # A name may be folded, but not into less than this.
 _SHORTEST_NAME, _LONGEST_NAME = 12, 26

@@ -16,10 +16,12 @@ from selector.tasks.builtin import BUILTIN_PREFIX, list_builtin
 from selector.tasks.decoding import Split, decode
 from selector.tasks.folders import list_folder
 from selector.tasks.given import GivenTask
+from selector.tasks.given_targets import GivenTargets
 from selector.tasks.hub_datasets import HUB_PREFIX, list_hub
 from selector.tasks.listing import Listing, draw, with_validation
 from selector.tasks.manifests import READERS, list_manifest
 from selector.tasks.options import NO_OPTIONS, TaskOptions
+from selector.tasks.splits import listed
 from selector.tasks.tables import SAVED_FILES, list_parquet, list_saved, parquet_files
 
 
@@ -80,14 +82,15 @@ def load_task(
     Raises:
         UsageError: there is no such task, or it is not one: fewer than two classes, a part
             without images, a class of the test part that train lacks, too many unreadable files;
-            or an option does not apply to it.
+            an option does not apply to it; or it has numbers in place of classes.
         HubUnavailable: it is on the Hub, and the Hub or the network is down.
     """
-    if isinstance(spec, GivenTask):
-        _check_size(image_size)
-        listing = spec.listing(seed)
-    else:
-        listing = list_task(spec, image_size=image_size, seed=seed, options=options)
+    listing = list_task(spec, image_size=image_size, seed=seed, options=options)
+    if listing.targets is not None:
+        raise UsageError(
+            f"task {listing.name} must have classes, found numbers: {listed(listing.classes)}.",
+            hint="selector.rank_regression ranks backbones by these.",
+        )
     listing = with_validation(listing, sizes, seed)
     unreadable: list[str] = []
     train, validation, test = (
@@ -112,17 +115,21 @@ def load_task(
     )
 
 
-def list_task(spec: str, *, image_size: int, seed: int, options: TaskOptions) -> Listing:
-    """What there is, before any image is decoded; see :func:`load_task`."""
-    _check_size(image_size)
+def list_task(
+    spec: str | GivenTask | GivenTargets, *, image_size: int, seed: int, options: TaskOptions
+) -> Listing:
+    """What there is, before any image is decoded; see :func:`load_task`.
+
+    Raises:
+        UsageError: there is no such task, or an option does not apply to it.
+    """
+    if image_size < 8:
+        raise UsageError(f"--image-size must be at least 8, found {image_size}.")
+    if not isinstance(spec, str):
+        return spec.listing(seed)
     if not spec.strip():
         raise UsageError("--task must name a folder, a table or hf:owner/name, found nothing.")
     return SOURCES[_form(spec)](spec, options, seed)
-
-
-def _check_size(image_size: int) -> None:
-    if image_size < 8:
-        raise UsageError(f"--image-size must be at least 8, found {image_size}.")
 
 
 def fingerprint(names: Sequence[str], splits: Sequence[Split]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,45 @@ from PIL import Image
 from torch import Tensor
 
 from selector.errors import UsageError
+from selector.tasks.listing import Picture
 
 _CHANNELS = (1, 3)
+_LARGEST_SIDE = 224
+
+Images = np.ndarray | Tensor
+
+
+def to_pictures(given: Any, part: str, said: str) -> tuple[list[Picture], Any]:
+    """The images of a part of a task, and what is said of them, which is not looked at.
+
+    Args:
+        given: a pair of images, as :func:`to_values` takes them, and that.
+        part: its name, for messages.
+        said: what that is, for messages.
+
+    Raises:
+        UsageError: it is no pair, or its images are none.
+    """
+    if not (isinstance(given, tuple | list) and len(given) == 2):
+        raise UsageError(f"{part} must be a pair (images, {said}), found {type(given).__name__}.")
+    where = f"images of {part}"
+    values = to_values(given[0], where)
+    pictures = [Picture(f"{where}[{i}]", partial(to_picture, one)) for i, one in enumerate(values)]
+    return pictures, given[1]
+
+
+def check_equally_many(pictures: int, others: int, part: str, said: str) -> None:
+    """Raise a UsageError unless there is one of what is said of each image of a part."""
+    if pictures != others:
+        raise UsageError(
+            f"images of {part} and {said} must be equally many, found {pictures} and {others}."
+        )
+
+
+def side_of(images: Any) -> int:
+    """The side of canonical images that holds such images, at most 224."""
+    shape: tuple[int, ...] = to_values(images, "images").shape
+    return min(*shape[1:3], _LARGEST_SIDE)
 
 
 def to_values(images: Any, where: str) -> np.ndarray:

@@ -13,14 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 from selector.errors import UsageError, first_line, printable, shorten
-from selector.tasks.arrays import to_picture, to_values
+from selector.tasks.arrays import (
+    Images,
+    check_equally_many,
+    side_of,
+    to_picture,
+    to_pictures,
+    to_values,
+)
 from selector.tasks.labelling import Label, Parts, Rows, assemble
 from selector.tasks.listing import Listing, Picture
 
-_LARGEST_SIDE = 224
-
 Labels = Sequence[int | str] | np.ndarray | Tensor
-Images = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,12 @@ def task_from_arrays(
     rows = {
         part: _array_rows(part, pair, order) for part, pair in given.items() if pair is not None
     }
-    side = min(to_values(images, "images").shape[1:3])
     return GivenTask(
         printable(name),
         "arrays",
         Parts(rows["train"], rows.get("validation"), rows.get("test")),
         order,
-        min(side, _LARGEST_SIDE),
+        side_of(images),
     )
 
 
@@ -148,18 +151,9 @@ def task_from_dataset(
 
 
 def _array_rows(part: str, pair: tuple[Images, Labels], order: tuple[str, ...] | None) -> Rows:
-    if not (isinstance(pair, tuple | list) and len(pair) == 2):
-        raise UsageError(f"{part} must be a pair (images, labels), found {type(pair).__name__}.")
-    images, labels = pair
-    where = f"images of {part}"
-    pixels, known = to_values(images, where), _known(labels, order, f"labels of {part}")
-    if len(pixels) != len(known):
-        raise UsageError(
-            f"{where} and labels must be equally many, found {len(pixels)} and {len(known)}."
-        )
-    sources = [
-        Picture(f"{where}[{i}]", partial(to_picture, image)) for i, image in enumerate(pixels)
-    ]
+    sources, labels = to_pictures(pair, part, "labels")
+    known = _known(labels, order, f"labels of {part}")
+    check_equally_many(len(sources), len(known), part, "labels")
     return Rows(part, sources, known)
 
 
@@ -251,7 +245,7 @@ def _plain(label: Any) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise UsageError(
             f"a label must be a whole number or a name, found {shorten(repr(value))}.",
-            hint="Numbers to predict are ranked by `selector rank --target-column`.",
+            hint="Backbones for numbers to predict are ranked by selector.rank_regression.",
         )
     return value
 

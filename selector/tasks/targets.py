@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selector.errors import UsageError, printable
-from selector.tasks.listing import HELD_OUT, Encoded, Example, Listing
+from selector.tasks.listing import HELD_OUT, Encoded, Example, Listing, Picture
 from selector.tasks.options import TaskOptions
 from selector.tasks.splits import Chosen, choose_column
 
@@ -30,7 +30,7 @@ class TargetRows:
     """
 
     name: str
-    sources: Sequence[Encoded]
+    sources: Sequence[Encoded | Picture]
     cells: Sequence[Sequence[object]]
 
 

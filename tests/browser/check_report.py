@@ -2,9 +2,10 @@
 
     check_report.py [--ranking RANKING.JSON] [--shots FOLDER]
 
-Without a ranking it is one with everything in it, and with names that try to inject markup. It
-loads from file:// in Chromium, without a console message and without a further request; it sorts,
-filters, shows what is under the pointer; in light and dark, on a desktop and on a phone.
+Without a ranking there are two, of classes and by error, with everything in them, and with names
+that try to inject markup. A report loads from file:// in Chromium, without a console message and
+without a further request; it sorts, filters, shows what is under the pointer; in light and dark, on
+a desktop and on a phone.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from report_documents import full
+from report_documents import errors, full
 
-from selector.records import Ranking
-from selector.reports.document import read_ranking
+from selector.records import AnyRanking
+from selector.reports.document import read_any_ranking
 from selector.reports.html.page import render
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -44,13 +45,18 @@ def main() -> int:
     if executable is None:
         print(f"check_report: a browser is required on PATH: one of {', '.join(BROWSERS)}.")
         return 2
-    document = read_ranking(options.ranking) if options.ranking else full()
+    if options.ranking:
+        documents = {"ranking": read_any_ranking(options.ranking)}
+    else:
+        documents = {"classes": full(), "errors": errors()}
     with tempfile.TemporaryDirectory() as folder, _browser(executable) as browser:
-        path = Path(folder) / "report.html"
-        path.write_text(render(document), encoding="utf-8")
-        for name, (size, scheme) in SCREENS.items():
-            _check(browser, path, document, name, size, scheme, options.shots)
-            print(f"{name}: fine")
+        for kind, document in documents.items():
+            path = Path(folder) / f"{kind}.html"
+            path.write_text(render(document), encoding="utf-8")
+            for screen, (size, scheme) in SCREENS.items():
+                name = f"{kind}-{screen}"
+                _check(browser, path, document, name, size, scheme, options.shots)
+                print(f"{name}: fine")
     return 0
 
 
@@ -76,7 +82,7 @@ def _browser(executable: str) -> Iterator[Any]:
 def _check(
     browser: Any,
     path: Path,
-    document: Ranking,
+    document: AnyRanking,
     name: str,
     size: tuple[int, int],
     scheme: str,
@@ -141,7 +147,7 @@ def _follows_the_scheme(page: Any, scheme: str) -> None:
         assert bright == (asked == "dark"), f"{own} text in {asked}"
 
 
-def _names_are_text(page: Any, document: Ranking) -> None:
+def _names_are_text(page: Any, document: AnyRanking) -> None:
     """A name is what it says, in the table and in the charts, and makes no element."""
     shown = page.locator("#standings tbody .text").all_text_contents()
     assert shown == [_printed(e.name) for e in document.ranking]
@@ -175,7 +181,7 @@ def _sorts(page: Any) -> None:
     page.locator("#standings thead button").first.evaluate("b => b.click()")
 
 
-def _filters(page: Any, document: Ranking) -> None:
+def _filters(page: Any, document: AnyRanking) -> None:
     visible = page.locator("#standings tbody tr:visible")
     page.fill("#filter", document.ranking[-1].name[:12])
     assert 1 <= visible.count() < len(document.ranking)
@@ -190,7 +196,7 @@ def _filters(page: Any, document: Ranking) -> None:
 
 
 def _draws_what_is_ticked(page: Any) -> None:
-    lines = page.locator("#moved .scatterlayer .trace")
+    lines = page.locator(".triple .plot").first.locator(".scatterlayer .trace")
     before = lines.count()
     boxes = page.locator("#standings tbody input")
     assert before == sum(boxes.nth(place).is_checked() for place in range(boxes.count()))
@@ -202,7 +208,7 @@ def _draws_what_is_ticked(page: Any) -> None:
     assert lines.count() == before
 
 
-def _tells_on_hovering(page: Any, chart: str, document: Ranking) -> None:
+def _tells_on_hovering(page: Any, chart: str, document: AnyRanking) -> None:
     """What is under the pointer, with the whole name of a candidate, letter by letter."""
     marks = page.locator(f"#{chart} .points path")
     marks.first.scroll_into_view_if_needed()

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import warm
 from fakehub.server import FakeHub
 from PIL import Image
 
@@ -79,6 +80,30 @@ def fill(hub: FakeHub) -> None:
         hub.add(f"acme/{name}", content)
 
 
+Started = subprocess.Popen[Any] | warm.Process
+Start = Callable[..., Started]
+"""Of a command, in a folder, with an environment, three open files and what to do before it."""
+
+
+def cold(
+    command: Sequence[str], *, prepare: Callable[[], None], **given: Any
+) -> subprocess.Popen[Any]:
+    """As anybody starts it."""
+
+    def ready() -> None:
+        # A shell that starts this in the background makes its children deaf to Ctrl-C.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        prepare()
+
+    return subprocess.Popen(command, preexec_fn=ready, **given)
+
+
+def warmed(command: Sequence[str], *, prepare: Callable[[], None], **given: Any) -> warm.Process:
+    """Without waiting for the heavy libraries; ``prepare`` is not called."""
+    assert command[0] == str(PROGRAM), "nothing may come before it"
+    return warm.Process(command[1:], **given)
+
+
 @dataclass
 class Place:
     """Where the same command runs again and again.
@@ -89,6 +114,7 @@ class Place:
         arguments: of ``selector rank`` beside task, candidates and output.
         wrapper: what starts the command, where that is not this process.
         extra: variables for the processes.
+        start: how they are started.
     """
 
     folder: Path
@@ -96,6 +122,7 @@ class Place:
     arguments: tuple[str, ...] = SHORT
     wrapper: tuple[str, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
+    start: Start = cold
 
     def __post_init__(self) -> None:
         for name in ("cache", "hf", "tmp", "log", "out"):
@@ -151,24 +178,19 @@ class Place:
         """
         log = self.folder / "log" / f"{len(list((self.folder / 'log').iterdir()))}.jsonl"
         log.touch()
-
-        def ready() -> None:
-            # A shell that starts this in the background makes its children deaf to Ctrl-C.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            prepare()
-
         begun = time.monotonic()
         with (
             tempfile.TemporaryFile("w+") as out,
             tempfile.TemporaryFile("w+") as err,
-            subprocess.Popen(
+            Path(os.devnull).open() as nothing,
+            self.start(
                 self.command(arguments),
+                prepare=prepare,
                 cwd=self.folder,
                 env=self.environment(log),
-                stdin=subprocess.DEVNULL,
-                stdout=out if stdout is None else stdout,
-                stderr=err,
-                preexec_fn=ready,
+                stdin=nothing.fileno(),
+                stdout=out.fileno() if stdout is None else stdout,
+                stderr=err.fileno(),
             ) as process,
         ):
             try:
@@ -214,7 +236,7 @@ class Place:
 class Running:
     """A run that has been started."""
 
-    process: subprocess.Popen[Any]
+    process: Started
     log: Path
     _events: list[dict[str, Any]] = field(default_factory=list)
     _read: int = 0

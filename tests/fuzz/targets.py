@@ -13,7 +13,6 @@ from random import Random
 import pyarrow
 import pyarrow.parquet
 import torch
-from pydantic import ValidationError
 from rich.console import Console
 
 from fuzz import mutation, seeds
@@ -39,8 +38,7 @@ from selector.norms import format_threat, parse_threats
 from selector.policy import Policy, combine, read_policy
 from selector.preflight import check_backbone
 from selector.protocol import Sizes
-from selector.records import Ranking, RegressionRanking
-from selector.regression.ranking import OBJECTIVES as ERROR_OBJECTIVES
+from selector.records import AnyRanked, AnyRanking, Ranking, RegressionRanking
 from selector.regression.task import load_regression
 from selector.reports import (
     again,
@@ -136,30 +134,38 @@ _EVERYTHING = Policy(
 )
 
 
+_ERRORS = Policy(
+    max_attacked_error=0.5, max_estimated_error=1.0, max_clean_error=0.5, max_age=parse_age("30d")
+)
+
+
 def _ranking(path: Path) -> None:
     read = document.read_ranking(path)
-    console = Console(file=io.StringIO(), width=100)
-    table.print_table(read, console)
+    table.print_table(read, Console(file=io.StringIO(), width=100))
+    _everything(read, _EVERYTHING, path)
+
+
+def _everything(read: AnyRanking, policy: Policy, path: Path) -> None:
+    """All that is done with a ranking once it is read."""
     for text in (document.to_json, delimited.to_csv, frame.to_frame, markdown.to_markdown):
         text(read)  # type: ignore[operator]
     again.whole_command(read)
     again.eps_option(read)
-    policy = _EVERYTHING.model_copy(update={"by": "interval"})
-    for found in (gate(read, _EVERYTHING, NOW), gate(read, policy, NOW)):
+    by_interval = policy.model_copy(update={"by": "interval"})
+    for found in (gate(read, policy, NOW), gate(read, by_interval, NOW)):
         gate_report.to_text(found)
         gate_report.to_github(found)
     for e in read.ranking:
         explain.explain(read, e.name)
-        _card(read, e.name)
+        _card(read, e)
     for other in (read, _intact()):
-        _compared(other, read, console)
+        _compared(other, read)
     # Drawing takes a hundred times as long as all of the above.
     if path.stat().st_size % 200 == 0:
         page.render(read)
 
 
-def _card(read: Ranking, name: str) -> None:
-    e = next(e for e in read.ranking if e.name == name)
+def _card(read: AnyRanking, e: AnyRanked) -> None:
     try:
         card.require_sound(e)
     except UsageError:
@@ -170,27 +176,21 @@ def _card(read: Ranking, name: str) -> None:
     card.to_yaml({"model-index": card.model_index(read, e)})
 
 
-def _compared(before: Ranking, after: Ranking, console: Console) -> None:
+def _compared(before: AnyRanking, after: AnyRanking) -> None:
     try:
         found = compare(before, after)
     except UsageError:
         return
-    comparison.print_comparison(found, console)
+    comparison.print_comparison(found, Console(file=io.StringIO(), width=100))
     comparison.to_markdown(found)
     document.to_json(found)
 
 
 def _document(path: Path) -> None:
-    try:
-        read = RegressionRanking.model_validate_json(path.read_bytes())
-    except ValidationError:
-        document.read_ranking(path)
-        raise AssertionError("a document of another kind was read as a ranking") from None
-    if read.objective not in ERROR_OBJECTIVES:  # no command reads such a document
-        return
+    read = document.read_any_ranking(path)
+    assert isinstance(read, RegressionRanking), "a document of another kind was read as a ranking"
     regression_report.print_table(read, Console(file=io.StringIO(), width=100))
-    for text in (document.to_json, delimited.to_csv, frame.to_frame, markdown.to_markdown):
-        text(read)  # type: ignore[operator]
+    _everything(read, _ERRORS, path)
 
 
 _FORM = configuration.Form(flag=False, repeated=False)

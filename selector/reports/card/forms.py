@@ -15,8 +15,9 @@ import yaml
 
 from selector.errors import UsageError, printable
 from selector.norms import format_threat
-from selector.records import ImagesRecord, Provenance, RankedEvaluation, Ranking
+from selector.records import AnyRanked, AnyRanking, ImagesRecord, Provenance
 from selector.reports.card.metrics import Metric, metrics
+from selector.reports.card.subject import subject
 
 INTERVAL, WARNINGS = "interval_95", "warnings"
 _BUILTIN = "builtin:"
@@ -34,20 +35,18 @@ def to_yaml(document: object) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
-def model_index(ranking: Ranking, e: RankedEvaluation) -> list[dict[str, Any]]:
+def model_index(ranking: AnyRanking, e: AnyRanked) -> list[dict[str, Any]]:
     """The value of ``model-index``: one model with one result, whose metrics say all they mean.
 
     ``verified`` and ``verifyToken`` are left to the Hub.
     """
+    about = subject(ranking)
     return [
         {
             "name": printable(e.provenance.repo or e.name),
             "results": [
                 {
-                    "task": {
-                        "type": "image-classification",
-                        "name": "Image classification, linear head on the frozen backbone",
-                    },
+                    "task": {"type": about.type, "name": about.name},
                     "dataset": _dataset(ranking.task),
                     "metrics": [
                         {
@@ -64,7 +63,7 @@ def model_index(ranking: Ranking, e: RankedEvaluation) -> list[dict[str, Any]]:
     ]
 
 
-def eval_results(ranking: Ranking, e: RankedEvaluation) -> list[dict[str, Any]]:
+def eval_results(ranking: AnyRanking, e: AnyRanked) -> list[dict[str, Any]]:
     """The entries of an ``.eval_results`` file, one for each metric.
 
     Raises:
@@ -92,7 +91,7 @@ def eval_results(ranking: Ranking, e: RankedEvaluation) -> list[dict[str, Any]]:
     ]
 
 
-def arguments(ranking: Ranking, e: RankedEvaluation, metric: Metric) -> dict[str, Any]:
+def arguments(ranking: AnyRanking, e: AnyRanked, metric: Metric) -> dict[str, Any]:
     """All that a metric's value depends on, and how far it can be trusted."""
     task, threat, estimate = ranking.task, metric.threat, metric.estimate
     given: dict[str, Any] = {

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from selector.errors import printable
 from selector.norms import format_threat
-from selector.records import CertifiedCandidate, RankedEvaluation, Ranking
+from selector.records import AnyRanked, AnyRanking, CertifiedCandidate, Ranking
 from selector.reports.again import eps_option, whole_command
 from selector.reports.card.metrics import Metric, metrics
+from selector.reports.card.subject import Subject, subject
+from selector.reports.escaping import prose
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&$])")
 _PROMISES = {
-    "attacked": "measured: what the head withstood; an upper estimate, as a stronger attack may"
-    " take more",
     "estimated": "rests on an attack: would be proven if attacks found the farthest point",
     "certified": "proven of a smoothed head, with the stated confidence for each image",
     "clean": "nothing attacked",
@@ -33,29 +31,29 @@ _FROM_COMMAND = (
 )
 
 
-def markdown(ranking: Ranking, e: RankedEvaluation) -> str:
+def markdown(ranking: AnyRanking, e: AnyRanked) -> str:
     """A section of a model card, one trailing newline included; names cannot bring markup in."""
-    shown = metrics(ranking, e)
+    shown, about = metrics(ranking, e), subject(ranking)
     parts = [
         "## Robustness after transfer",
-        _about(ranking, e),
+        _about(ranking, e, about),
         _table(shown),
-        "\n".join(_promises(shown)),
-        "\n".join(_remarks(ranking, e)),
+        "\n".join(_promises(shown, about)),
+        "\n".join(_remarks(ranking, e, about)),
         _again(ranking, e),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _about(ranking: Ranking, e: RankedEvaluation) -> str:
+def _about(ranking: AnyRanking, e: AnyRanked, about: Subject) -> str:
     task = ranking.task
-    at = f" (revision {_plain(task.revision)})" if task.revision else ""
+    at = f" (revision {prose(task.revision)})" if task.revision else ""
     commit = e.provenance.commit
-    of = f", at commit {_plain(commit)}" if commit else ""
+    of = f", at commit {prose(commit)}" if commit else ""
     return (
-        f"Of {_plain(e.provenance.repo or e.name)}{of}, measured by selector"
-        f" {_plain(ranking.selector_version)} on {_plain(task.name)}{at},"
-        f" {len(task.classes)} classes: {_plain(ranking.scope)}."
+        f"Of {prose(e.provenance.repo or e.name)}{of}, measured by selector"
+        f" {prose(ranking.selector_version)} on {prose(task.name)}{at},"
+        f" {prose(about.asked)}: {prose(ranking.scope)}."
     )
 
 
@@ -63,7 +61,7 @@ def _table(shown: Sequence[Metric]) -> str:
     rows = [
         f"| {metric.what} | {metric.kind} | {_value(metric)}"
         f" | {format_threat(metric.threat.norm, metric.threat.eps)}"
-        f" | {_plain(metric.head)} | {metric.estimate.n} |"
+        f" | {prose(metric.head)} | {metric.estimate.n} |"
         for metric in shown
     ]
     header = "| measure | kind | value (95 % interval) | threat | head | images |"
@@ -72,39 +70,36 @@ def _table(shown: Sequence[Metric]) -> str:
 
 def _value(metric: Metric) -> str:
     estimate = metric.estimate
-    if metric.type == "estimated_worst_case_loss":
+    if not metric.share:
         return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
     value, low, high = (100 * one for one in (estimate.value, estimate.low, estimate.high))
     return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
 
-def _promises(shown: Sequence[Metric]) -> Iterator[str]:
+def _promises(shown: Sequence[Metric], about: Subject) -> Iterator[str]:
+    promises = _PROMISES | {"attacked": about.attacked}
     for kind in dict.fromkeys(metric.kind for metric in shown):
-        yield f"- **{kind}**: {_PROMISES[kind]}."
+        yield f"- **{kind}**: {promises[kind]}."
 
 
-def _remarks(ranking: Ranking, e: RankedEvaluation) -> Iterator[str]:
-    task = ranking.task
-    yield (
-        f"- Always naming the most frequent class is right on {100 * task.constant_accuracy:.1f} %;"
-        f" knowing only class frequencies costs {task.prior_entropy:.3f} nats."
-    )
+def _remarks(ranking: AnyRanking, e: AnyRanked, about: Subject) -> Iterator[str]:
+    yield f"- {prose(about.ignorant)}"
     if e.vacuous:
-        yield "- The loss bound is vacuous: it says no more than class frequencies do."
+        yield f"- {about.vacuous}"
     for flag in e.warnings:
-        yield f"- With care: {_plain(flag.message)}."
+        yield f"- With care: {prose(flag.message)}."
     for threat in _blind(ranking, e):
         yield f"- Under {threat} the attack was blind, so that nothing is said of it."
 
 
-def _blind(ranking: Ranking, e: RankedEvaluation) -> Iterator[str]:
-    for curve in ranking.curves or ():
+def _blind(ranking: AnyRanking, e: AnyRanked) -> Iterator[str]:
+    for curve in (ranking.curves or ()) if isinstance(ranking, Ranking) else ():
         for point in curve.points if curve.model == e.model else ():
             if point.masked:
                 yield format_threat(point.threat.norm, point.threat.eps)
 
 
-def _again(ranking: Ranking, e: RankedEvaluation) -> str:
+def _again(ranking: AnyRanking, e: AnyRanked) -> str:
     """The command that measures it again, without a path of the machine it was measured on."""
     task, protocol = ranking.task, ranking.protocol
     words = [
@@ -113,19 +108,20 @@ def _again(ranking: Ranking, e: RankedEvaluation) -> str:
         *("--image-size", str(task.image_size), "--preset", protocol.preset),
         *("--attack", protocol.attack, "--restarts", str(protocol.restarts)),
         *("--steps", str(protocol.steps), "--head", protocol.head, "--seed", str(protocol.seed)),
+        *subject(ranking).options,
         *_from_command(whole_command(ranking)),
         *_smoothed(ranking, e),
     ]
     command = shlex.join(printable(word) for word in words)
     return (
-        f"How to measure it again (this was on {_plain(ranking.device.type)}, whose presets are"
+        f"How to measure it again (this was on {prose(ranking.device.type)}, whose presets are"
         f" other than those of other devices):\n\n```sh\n{command}\n```\n\n"
         "The images were the same if its JSON has the task fingerprint"
         f" `{printable(task.fingerprint)[:64]}`."
     )
 
 
-def _task(ranking: Ranking) -> str:
+def _task(ranking: AnyRanking) -> str:
     task = ranking.task
     if task.revision is not None:
         repo, _, config = task.name.partition(":")
@@ -133,14 +129,14 @@ def _task(ranking: Ranking) -> str:
     return task.source if task.source.startswith("builtin:") else "DIR"
 
 
-def _model(e: RankedEvaluation) -> str:
+def _model(e: AnyRanked) -> str:
     found = e.provenance
     return f"{found.repo}@{found.commit}" if found.repo and found.commit else "local-dir:DIR"
 
 
-def _smoothed(ranking: Ranking, e: RankedEvaluation) -> Iterator[str]:
+def _smoothed(ranking: AnyRanking, e: AnyRanked) -> Iterator[str]:
     """What asks for its certificates, if it has some."""
-    for one in ranking.certified or ():
+    for one in (ranking.certified or ()) if isinstance(ranking, Ranking) else ():
         if isinstance(one, CertifiedCandidate) and one.model == e.model:
             yield from ("--certify", "1", "--sigma", repr(one.smoothing.sigma))
 
@@ -153,8 +149,3 @@ def _from_command(command: Sequence[str]) -> Iterator[str]:
     for option, value in pairwise(words):
         if option in _FROM_COMMAND:
             yield from (option, value)
-
-
-def _plain(text: str) -> str:
-    """A text in which Markdown and HTML find nothing to act on."""
-    return _SPECIAL.sub(r"\\\1", printable(text)).replace("\\<", "&lt;").replace("\\&", "&amp;")

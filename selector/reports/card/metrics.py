@@ -10,12 +10,16 @@ from typing import Literal
 from selector.errors import UsageError, printable
 from selector.norms import format_threat
 from selector.records import (
+    AnyRanked,
+    AnyRanking,
     CertifiedCandidate,
     CurvePoint,
     Estimate,
     ProtocolRecord,
     RankedEvaluation,
+    RankedRegression,
     Ranking,
+    RegressionRanking,
     ThreatRecord,
 )
 
@@ -31,7 +35,7 @@ class Metric:
         type: a stable word for programs, which says the kind as well.
         kind: what the number promises.
         what: the same in words, without the threat.
-        estimate: accuracies are 0..1, losses in nats.
+        estimate: accuracies are 0..1, losses in nats, errors in variances of the training images.
         threat: that it is about; of a clean accuracy: that its head was chosen for.
         head: of which it is.
         protocol: how it was measured, and its seed.
@@ -50,6 +54,11 @@ class Metric:
     warnings: tuple[str, ...] = ()
 
     @property
+    def share(self) -> bool:
+        """Whether it is a share of images, 0..1."""
+        return self.type.endswith("accuracy")
+
+    @property
     def name(self) -> str:
         """For people: what it is, under which threat, on how many images."""
         threat = format_threat(self.threat.norm, self.threat.eps)
@@ -59,7 +68,7 @@ class Metric:
         return f"{self.what}, {threat}, {images}"
 
 
-def require_sound(e: RankedEvaluation) -> None:
+def require_sound(e: AnyRanked) -> None:
     """Refuse a candidate whose numbers say more for the attack's blindness than for it.
 
     Raises:
@@ -82,11 +91,19 @@ def require_sound(e: RankedEvaluation) -> None:
         )
 
 
-def metrics(ranking: Ranking, e: RankedEvaluation) -> tuple[Metric, ...]:
+def metrics(ranking: AnyRanking, e: AnyRanked) -> tuple[Metric, ...]:
     """All of a candidate: under the ranking's own threat first, certificates last.
 
     Under those other threats of its curve where the attack was blind there is none.
     """
+    if isinstance(ranking, Ranking):
+        assert isinstance(e, RankedEvaluation)
+        return _of_classes(ranking, e)
+    assert isinstance(e, RankedRegression)
+    return tuple(_of_numbers(ranking, e))
+
+
+def _of_classes(ranking: Ranking, e: RankedEvaluation) -> tuple[Metric, ...]:
     curve = next((one for one in ranking.curves or () if one.model == e.model), None)
     others = (one for one in (curve.points if curve else ()) if one.threat != ranking.threat)
     points = [_own(ranking, e), *(point for point in others if not point.masked)]
@@ -152,6 +169,41 @@ def _under_attack(ranking: Ranking, point: CurvePoint) -> Iterator[Metric]:
         estimate=point.clean_accuracy,
         head=head,
         details=chance,
+    )
+
+
+def _of_numbers(ranking: RegressionRanking, e: RankedRegression) -> Iterator[Metric]:
+    of_head = partial(
+        Metric,
+        threat=ranking.threat,
+        head=ranking.protocol.head,
+        protocol=_protocol(ranking.protocol),
+        warnings=tuple(flag.code for flag in e.warnings),
+    )
+    asked: dict[str, Fact] = {
+        "target_columns": ", ".join(printable(column.name) for column in ranking.task.columns),
+        "knowing_only_the_mean": ranking.task.mean_error,
+    }
+    yield of_head(
+        type="attacked_squared_error",
+        kind="attacked",
+        what="Attacked squared error (lower estimate)",
+        estimate=e.head.attacked_squared_error,
+        details=asked,
+    )
+    yield of_head(
+        type="estimated_squared_error",
+        kind="estimated",
+        what="Estimated squared error bound (A∘g)",
+        estimate=e.head.on_task.estimated_squared_error,
+        details=asked | {"vacuous": e.vacuous},
+    )
+    yield of_head(
+        type="clean_squared_error",
+        kind="clean",
+        what="Clean squared error of the linear head",
+        estimate=e.head.clean_squared_error,
+        details=asked,
     )
 
 

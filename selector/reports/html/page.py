@@ -15,23 +15,14 @@ from plotly.offline import get_plotlyjs
 
 from selector.errors import printable
 from selector.norms import format_threat
-from selector.objectives import OBJECTIVES
-from selector.records import CertifiedCandidate, Ranking, Skipped
+from selector.records import AnyRanked, AnyRanking, Ranking
 from selector.reports.again import whole_command
-from selector.reports.html.candidates import DETAILED, details
-from selector.reports.html.charts import (
-    bounds,
-    certificates,
-    curves,
-    displacement,
-    frontier,
-    tradeoff,
-)
-from selector.reports.html.charts.base import KINDS, Chart
-from selector.reports.html.columns import columns
-from selector.reports.html.run import command_line, facts
-from selector.reports.html.standings import LISTED, rows
-from selector.reports.html.verdict import verdict
+from selector.reports.html.classification import content as classification
+from selector.reports.html.content import Content
+from selector.reports.html.details import DETAILED
+from selector.reports.html.regression import content as regression
+from selector.reports.html.run import command_line
+from selector.reports.html.standings import LISTED
 
 # What a closed script may load and run: itself. Plotly sets style attributes, and draws to images
 # where a chart is saved.
@@ -43,54 +34,36 @@ _POLICY = (
 _DIGITS = 5
 
 
-def render(ranking: Ranking) -> str:
+def render(ranking: AnyRanking) -> str:
     """The whole file: HTML that makes no request."""
     scripts = {"plotly": _script(get_plotlyjs()), "own": _script(_asset("report.js"))}
-    sections = _sections(ranking)
-    charts = [chart for group in sections.values() for chart in group]
-    shown = columns(ranking)
+    content = _content(ranking)
+    figures = {chart.id: json.loads(chart.figure.to_json()) for chart in content.figures}
+    ranked: tuple[AnyRanked, ...] = ranking.ranking
     return (
         _environment()
         .get_template("report.html")
         .render(
             ranking=ranking,
+            content=content,
             threat=format_threat(ranking.threat.norm, ranking.threat.eps),
-            by=OBJECTIVES[ranking.objective],
             policy=_POLICY.format(scripts=" ".join(map(_hash, scripts.values()))),
             style=Markup(_asset("report.css")),
             scripts=scripts,
-            kinds=KINDS,
-            verdict=verdict(ranking),
-            columns=shown,
-            rows=rows(ranking, shown),
-            groups=sorted({e.group for e in ranking.ranking}),
-            sections=sections,
-            figures=_embedded({chart.id: json.loads(chart.figure.to_json()) for chart in charts}),
-            certified=[c for c in ranking.certified or () if isinstance(c, CertifiedCandidate)],
-            uncertified=[c for c in ranking.certified or () if isinstance(c, Skipped)],
-            warned=[(e.name, flag) for e in ranking.ranking for flag in e.warnings],
-            details=details(ranking),
+            groups=sorted({e.group for e in ranked}),
+            figures=_embedded(figures),
+            warned=[(e.name, flag) for e in ranked for flag in e.warnings],
             detailed=DETAILED,
             listed=LISTED,
-            facts=facts(ranking),
             command=command_line(whole_command(ranking)),
         )
     )
 
 
-def _sections(ranking: Ranking) -> dict[str, tuple[Chart, ...]]:
-    """The charts, by where they stand; none where nothing could be ranked."""
-    if not ranking.ranking:
-        return {}
-    return {
-        "tradeoff": (tradeoff.chart(ranking),),
-        "curves": curves.charts(ranking),
-        "bounds": (bounds.chart(ranking),),
-        "displacement": (displacement.means(ranking),),
-        "distributions": displacement.distributions(ranking),
-        "frontier": (frontier.chart(ranking),),
-        "certified": certificates.charts(ranking),
-    }
+def _content(ranking: AnyRanking) -> Content:
+    if isinstance(ranking, Ranking):
+        return classification.content(ranking)
+    return regression.content(ranking)
 
 
 def _environment() -> Environment:

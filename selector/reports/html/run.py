@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from selector.norms import format_threat
-from selector.objectives import OBJECTIVES
-from selector.records import Ranking
+from selector.records import AnyRanking, RunRecord
 
 Facts = tuple[tuple[str, str], ...]
 
 
-def facts(ranking: Ranking) -> tuple[tuple[str, Facts], ...]:
+@dataclass(frozen=True)
+class Terms:
+    """What a kind of ranking says of itself in these facts.
+
+    Attributes:
+        answers: what has to be told from an image.
+        objective: what it is ranked by, in words.
+        clip: the clip of Theorem 1: label and value.
+        threats: other threats of the run.
+    """
+
+    answers: Facts
+    objective: str
+    clip: tuple[str, str]
+    threats: Facts = ()
+
+
+def facts(ranking: AnyRanking, terms: Terms) -> tuple[tuple[str, Facts], ...]:
     """Groups of label and value: task, threat, protocol, and what it ran on."""
     task, protocol = ranking.task, ranking.protocol
     return (
@@ -28,9 +45,7 @@ def facts(ranking: Ranking) -> tuple[tuple[str, Facts], ...]:
                     f" {task.test_images} test, {task.image_size} px",
                 ),
                 ("unreadable", str(len(task.unreadable))),
-                ("classes", str(len(task.classes))),
-                ("prior entropy", f"{task.prior_entropy:.4f} nats"),
-                ("constant answer", f"{100 * task.constant_accuracy:.1f} % of test images"),
+                *terms.answers,
                 ("fingerprint", task.fingerprint),
             ),
         ),
@@ -38,14 +53,14 @@ def facts(ranking: Ranking) -> tuple[tuple[str, Facts], ...]:
             "Threat and protocol",
             (
                 ("threat", format_threat(ranking.threat.norm, ranking.threat.eps)),
-                *_further(ranking),
+                *terms.threats,
                 ("eps, exactly", repr(ranking.threat.eps)),
                 ("protocol version", str(protocol.version)),
                 ("preset", protocol.preset),
                 ("attack", f"{protocol.attack}, {protocol.restarts} x {protocol.steps} steps"),
                 ("head", protocol.head),
-                ("objective", f"{ranking.objective}: {OBJECTIVES[ranking.objective].what}"),
-                ("loss clip (C2)", f"{protocol.loss_clip:.4f} nats"),
+                ("objective", f"{ranking.objective}: {terms.objective}"),
+                terms.clip,
                 ("rho", f"{protocol.rho:g}"),
                 ("seed", str(protocol.seed)),
                 ("scope", ranking.scope),
@@ -66,14 +81,7 @@ def facts(ranking: Ranking) -> tuple[tuple[str, Facts], ...]:
     )
 
 
-def _further(ranking: Ranking) -> Facts:
-    """Other threats of the run."""
-    threats = [one.threat for curve in ranking.curves or () for one in curve.points]
-    words = dict.fromkeys(format_threat(one.norm, one.eps) for one in threats)
-    return (("all threats", ", ".join(words)),) if words else ()
-
-
-def _lock(ranking: Ranking) -> Facts:
+def _lock(ranking: RunRecord) -> Facts:
     lock = ranking.lock
     if lock is None:
         return (("lock", "none: candidates as they were"),)
@@ -84,7 +92,7 @@ def _lock(ranking: Ranking) -> Facts:
     )
 
 
-def _configured(ranking: Ranking) -> Facts:
+def _configured(ranking: RunRecord) -> Facts:
     """Options that nobody typed."""
     return tuple(
         (one.option, f"{one.value} (not typed: {one.origin})") for one in ranking.configured

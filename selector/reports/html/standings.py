@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from selector.ranking import tier
-from selector.records import RankedEvaluation, Ranking
-from selector.reports.explain import as_good_as_constant
-from selector.reports.html.charts.base import colour, lined
-from selector.reports.html.columns import Cell, Column
+from selector.records import AnyRanked
+from selector.reports.html.charts.base import AnyChoice, Ranked, colour, lined
+from selector.reports.html.table import Cell, Column
 
 # Lines in charts at the start: enough to compare, few enough to tell apart.
 _DRAWN = 5
 # Rows of the table: the page has to stay small, and the ranking's JSON has all.
 LISTED = 200
+_MASKED = "masked gradients: attacks were blind, its numbers flatter"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Row:
         place: its rank.
         group: candidates of a group cannot be told apart from its first.
         starts_group: the candidate above it is of another group.
-        says_nothing: measured unsoundly, or no better than a constant answer.
+        says_nothing: measured unsoundly, or no better than knowing nothing of the image.
         lined: charts have lines of it.
         drawn: they are shown at the start.
         colour: of its lines.
@@ -47,11 +47,23 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def rows(ranking: Ranking, shown: tuple[Column, ...]) -> tuple[Row, ...]:
-    """The lines of the table, best first."""
-    groups = [e.group for e in ranking.ranking]
-    with_lines = {index for index, _ in lined(ranking)}
-    cleanest = ranking.choice.by_clean_accuracy if ranking.choice else ""
+def rows(
+    ranked: Sequence[Ranked],
+    shown: Sequence[Column[Ranked]],
+    choice: AnyChoice | None,
+    says_nothing: Callable[[Ranked], str],
+) -> tuple[Row, ...]:
+    """The lines of the table.
+
+    Args:
+        ranked: candidates, best first.
+        shown: columns.
+        choice: of the ranking.
+        says_nothing: why a candidate's numbers say nothing; empty where they say something.
+    """
+    groups = [e.group for e in ranked]
+    with_lines = {index for index, _ in lined(ranked, choice)}
+    cleanest = choice.cleanest if choice else ""
     return tuple(
         Row(
             index=index,
@@ -59,26 +71,18 @@ def rows(ranking: Ranking, shown: tuple[Column, ...]) -> tuple[Row, ...]:
             place=e.rank,
             group=e.group,
             starts_group=index > 0 and groups[index - 1] != e.group,
-            says_nothing=_says_nothing(ranking, e),
+            says_nothing=_MASKED if e.masked else says_nothing(e),
             lined=index in with_lines,
             drawn=index < _DRAWN or e.name == cleanest,
             colour=colour(index),
             text=_searched(e),
             cells=tuple(column.cell(e) for column in shown),
         )
-        for index, e in enumerate(ranking.ranking[:LISTED])
+        for index, e in enumerate(ranked[:LISTED])
     )
 
 
-def _says_nothing(ranking: Ranking, e: RankedEvaluation) -> str:
-    if tier(e):
-        return "masked gradients: attacks were blind, its numbers flatter"
-    if as_good_as_constant(ranking, e):
-        return "may withstand no more than a constant answer"
-    return ""
-
-
-def _searched(e: RankedEvaluation) -> str:
+def _searched(e: AnyRanked) -> str:
     trained = e.provenance.pretraining
     words = [e.name, e.model, e.provenance.architecture, e.provenance.license or ""]
     words += [*e.provenance.tags, trained.objective if trained else ""]

@@ -1,15 +1,13 @@
-"""The choice, its rival, the reason and the doubt, each in a few sentences."""
+"""The choice, its rival, the reason and the doubt: what every ranking says in them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selector.norms import format_threat
-from selector.objectives import OBJECTIVES
-from selector.ranking import tier
-from selector.records import RankedEvaluation, Ranking
-from selector.reports.explain import as_good_as_constant, certified, doubts, images
-from selector.reports.html.wording import listed, nats, percent, span, with_span
+from selector.records import AnyRanked
+from selector.reports.explain.common import images
+from selector.reports.html.wording import listed
 
 
 @dataclass(frozen=True)
@@ -27,121 +25,46 @@ class Part:
     text: str
 
 
-def verdict(ranking: Ranking) -> tuple[Part, ...]:
-    """Choice, rival, reason and doubt; nothing where nothing could be ranked."""
-    if not ranking.ranking:
-        return ()
-    best = ranking.ranking[0]
-    return (_choice(ranking, best), _rival(ranking, best), _reason(ranking, best), _doubt(ranking))
+def rival(ranked: Sequence[AnyRanked], paired: str, open_still: str = "") -> Part:
+    """Who comes next.
 
-
-def _choice(ranking: Ranking, best: RankedEvaluation) -> Part:
-    head, threat = best.head, format_threat(ranking.threat.norm, ranking.threat.eps)
-    text = (
-        f"With the {ranking.protocol.head} linear head: attacked accuracy"
-        f" {with_span(head.attacked_accuracy)} at {threat}, an upper estimate; clean accuracy"
-        f" {with_span(head.clean_accuracy)}; estimated robust accuracy"
-        f" {with_span(head.on_task.estimated_robust_accuracy)}."
-    )
-    if tier(best):
-        return Part("Choice", "none", f"Every attack was blind. First is {best.name}. {text}")
-    if as_good_as_constant(ranking, best):
-        constant = percent(ranking.task.constant_accuracy)
-        lead = (
-            f"Nothing clearly withstands more than a constant answer, which is right on {constant}"
-            f" %. First is {best.name}."
-        )
-        return Part("Choice", "none to rely on", f"{lead} {text}")
-    return Part("Choice", best.name, text)
-
-
-def _rival(ranking: Ranking, best: RankedEvaluation) -> Part:
-    others = ranking.ranking[1:]
-    unsettled = [one.name for one in ranking.race.unsettled] if ranking.race else []
-    open_still = f" Not settled, and perhaps better: {listed(unsettled)}." if unsettled else ""
+    Args:
+        ranked: the first, and at least none after it.
+        paired: what comparing the first two image by image shows.
+        open_still: who may yet be better; empty where nobody may.
+    """
+    best, *others = ranked
     if not others:
         return Part("Rival", "none", f"No other candidate was ranked.{open_still}")
-    rival = others[0]
     equals = [one.name for one in others if one.group == best.group]
     if equals:
         said = f"Cannot be told apart from {best.name} at the 5 % level: {listed(equals)}."
-    elif tier(rival) != tier(best):
+    elif others[0].masked != best.masked:
         said = "Next, but its gradients are masked, so that its numbers flatter."
     else:
         said = f"Next, and told apart from {best.name} at the 5 % level."
-    return Part("Rival", rival.name, f"{said} {_paired(best, rival)}{open_still}")
+    return Part("Rival", others[0].name, f"{said} {paired}{open_still}")
 
 
-def _paired(best: RankedEvaluation, rival: RankedEvaluation) -> str:
-    """Attacked accuracy image by image, which says more than two intervals."""
-    pairs = list(
-        zip(best.per_image.attacked_correct, rival.per_image.attacked_correct, strict=True)
-    )
-    ahead = sum(mine and not theirs for mine, theirs in pairs)
-    behind = sum(theirs and not mine for mine, theirs in pairs)
-    return (
-        f"Its attacked accuracy is {with_span(rival.head.attacked_accuracy)}. Of {len(pairs)} test"
-        f" images, only {best.name} withstands the attacks on {ahead}, only {rival.name} on"
-        f" {behind}."
-    )
+def doubt(best: AnyRanked, test_images: int, said: Sequence[str]) -> Part:
+    """How sure the first place is.
 
-
-def _reason(ranking: Ranking, best: RankedEvaluation) -> Part:
-    by = OBJECTIVES[ranking.objective]
-    moved, bound = best.task_sensitivity.relative, best.bound_optimal.on_task
-    said = [
-        f"First of {len(ranking.ranking)} by {by.what}.",
-        f"Attacks move the features that this task uses by {percent(moved)} % of the distance"
-        " between two images' features, a lower estimate.",
-        f"Estimated loss bound: {nats(bound.estimated_worst_case_loss)}, where"
-        f" {ranking.task.prior_entropy:.2f} is knowing only class frequencies."
-        + (" It is vacuous." if best.vacuous else ""),
-        _instead(ranking),
-    ]
-    return Part("Reason", f"{by.kind}: {_score(ranking, best)}", " ".join(said).rstrip())
-
-
-def _score(ranking: Ranking, best: RankedEvaluation) -> str:
-    if ranking.objective == "attacked":
-        share = best.head.attacked_accuracy
-        return f"{percent(share.value)} % ({span(share)})"
-    return "not computed" if best.score is None else f"{best.score:.4g}"
-
-
-def _instead(ranking: Ranking) -> str:
-    """What choosing by clean accuracy would have cost."""
-    choice = ranking.choice
-    if choice is None:
-        return ""
-    if choice.by_clean_accuracy == choice.name:
-        return "It also has the best clean accuracy of the usual probes."
-    lost = round(-100 * choice.attacked_accuracy_lost, 1) + 0.0
-    gained = round(100 * choice.clean_accuracy_gained, 1) + 0.0
-    return (
-        f"Choosing by clean accuracy would have taken {choice.by_clean_accuracy}:"
-        f" {gained:+.1f} points clean, {lost:+.1f} points attacked."
-    )
-
-
-def _doubt(ranking: Ranking) -> Part:
-    best = ranking.ranking[0]
+    Args:
+        best: who has it.
+        test_images: how many there are.
+        said: what else there is to doubt, in sentences.
+    """
     low, high = best.rank_interval
-    place = (
-        f"On other test images like these its rank may be anything from {low} to {high}."
-        if low != high
-        else f"Resampling the test images leaves it at rank {low} in 95 % of cases."
-    )
-    said = [
-        place,
-        *doubts(best),
-        "Attacked accuracy is an upper estimate: a stronger attack may take more.",
-        certified(ranking, best),
-        f"All of it is about {ranking.scope}.",
-    ]
-    if ranking.race and not ranking.race.settled:
-        said.insert(0, "Time ended before the race was settled.")
     answer = f"rank {low}" if low == high else f"rank {low} to {high}"
     warned = len(best.warnings)
     if warned:
         answer += f", {warned} warning" + ("s" if warned > 1 else "")
-    return Part("Doubt", f"{answer}, on {images(best.head.attacked_accuracy.n)}", " ".join(said))
+    return Part("Doubt", f"{answer}, on {images(test_images)}", " ".join(said))
+
+
+def place(best: AnyRanked) -> str:
+    """What other test images would leave of the first place."""
+    low, high = best.rank_interval
+    if low == high:
+        return f"Resampling the test images leaves it at rank {low} in 95 % of cases."
+    return f"On other test images like these its rank may be anything from {low} to {high}."

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import plotly.graph_objects as go
 
 from selector.errors import printable
-from selector.records import Estimate, RankedEvaluation, Ranking
+from selector.records import AnyRanked, Choice, Estimate, RegressionChoice
+
+AnyChoice = Choice | RegressionChoice
+Ranked = TypeVar("Ranked", bound=AnyRanked)
 
 # Each is told from white and from near-black alike, so that charts need no second set of them.
 COLOURS = (
@@ -92,14 +96,18 @@ def short(name: str) -> str:
     return literal(name if len(name) <= _SHORT + 2 else f"{name[:half]}…{name[-half - 1 :]}")
 
 
-def lined(ranking: Ranking) -> list[tuple[int, RankedEvaluation]]:
+def lined(ranked: Sequence[Ranked], choice: AnyChoice | None) -> list[tuple[int, Ranked]]:
     """Candidates that have lines, with their places from 0: the first, and the cleanest.
 
     There is an end to what a page can hold; more lines could not be told apart in any case.
     """
-    cleanest = ranking.choice.by_clean_accuracy if ranking.choice else ""
-    numbered = enumerate(ranking.ranking)
-    return [(index, e) for index, e in numbered if index < ROWS or e.name == cleanest]
+    cleanest = choice.cleanest if choice else ""
+    return [(index, e) for index, e in enumerate(ranked) if index < ROWS or e.name == cleanest]
+
+
+def first_rows(candidates: int) -> str:
+    """What a caption says first, where a chart has not a row for each of so many."""
+    return f"The first {ROWS} of the ranking. " if candidates > ROWS else ""
 
 
 def lines(*parts: str) -> str:

@@ -1,56 +1,17 @@
-"""The columns of the table, and what stands in them."""
+"""The columns of the table for classes."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import CertifiedCandidate, Estimate, RankedEvaluation, Ranking
-from selector.reports.html.wording import count, percent, span
-
-Kind = Literal["attacked", "estimated", "certified", "clean", ""]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number or word.
-
-    Attributes:
-        text: as shown.
-        sort: what the column is sorted by; None is last in either direction.
-        note: smaller, beside it.
-        bar: low, value and high on a scale of 0..100, drawn below it.
-    """
-
-    text: str
-    sort: float | str | None
-    note: str = ""
-    bar: tuple[float, float, float] | None = None
+from selector.reports.html.table import ABOUT, GROUP, Cell, Column, ranks
+from selector.reports.html.wording import percent, span
 
 
-@dataclass(frozen=True)
-class Column:
-    """What stands in a column.
-
-    Attributes:
-        title: short.
-        kind: what its numbers promise; empty where they are none of that.
-        tip: what they are, in a sentence.
-        cell: of a candidate.
-    """
-
-    title: str
-    kind: Kind
-    tip: str
-    cell: Callable[[RankedEvaluation], Cell]
-
-
-def columns(ranking: Ranking) -> tuple[Column, ...]:
+def columns(ranking: Ranking) -> tuple[Column[RankedEvaluation], ...]:
     """What the table tells of each candidate, beside its place and name."""
-    found = [
+    found: list[Column[RankedEvaluation]] = [
         Column(
             "attacked %",
             "attacked",
@@ -58,6 +19,8 @@ def columns(ranking: Ranking) -> tuple[Column, ...]:
             " head, class pairs included; an upper estimate.",
             lambda e: _share(e.head.attacked_accuracy, bar=True),
         ),
+        ranks(len(ranking.ranking)),
+        GROUP,
         Column(
             "robust %",
             "estimated",
@@ -79,13 +42,12 @@ def columns(ranking: Ranking) -> tuple[Column, ...]:
             _bound,
         ),
     ]
-    found[1:1] = [_ranks(len(ranking.ranking)), _GROUP]
     if ranking.objective != DEFAULT_OBJECTIVE:
         by = OBJECTIVES[ranking.objective]
         found.insert(0, Column(ranking.objective, by.kind, f"Ranked by: {by.what}.", _score))
     if ranking.certified:
         found.append(_certified(ranking))
-    return (*found, *_PROBE, *_ABOUT)
+    return (*found, *_PROBE, *ABOUT)
 
 
 def _share(share: Estimate, *, bar: bool = False) -> Cell:
@@ -109,7 +71,7 @@ def _score(e: RankedEvaluation) -> Cell:
     return Cell("–", None) if e.score is None else Cell(f"{e.score:.4g}", e.score)
 
 
-def _certified(ranking: Ranking) -> Column:
+def _certified(ranking: Ranking) -> Column[RankedEvaluation]:
     """At the first radius that was asked for."""
     proven = {
         one.model: one.certified_accuracy[0]
@@ -130,24 +92,7 @@ def _certified(ranking: Ranking) -> Column:
     )
 
 
-def _ranks(candidates: int) -> Column:
-    def cell(e: RankedEvaluation) -> Cell:
-        low, high = e.rank_interval
-        scale = 100 / candidates
-        bar = (scale * (low - 1), scale * (e.rank - 0.5), scale * high)
-        return Cell(str(low) if low == high else f"{low}–{high}", low + high / 1e6, "", bar)
-
-    return Column("ranks", "", "95 % of its ranks over resampled test images.", cell)
-
-
-_GROUP = Column(
-    "group",
-    "",
-    "Candidates of a group cannot be told apart from its first on these test images, at the 5 %"
-    " level.",
-    lambda e: Cell(str(e.group), e.group),
-)
-_PROBE = (
+_PROBE: tuple[Column[RankedEvaluation], ...] = (
     Column(
         "probe clean %",
         "clean",
@@ -160,26 +105,5 @@ _PROBE = (
         "Share of test images on which the ordinary linear probe is still right after every"
         " attack; an upper estimate.",
         lambda e: _share(e.probe.attacked_accuracy),
-    ),
-)
-_ABOUT = (
-    Column(
-        "moved %",
-        "estimated",
-        "Mean displacement that attacks attained on A∘g, of the mean distance between the features"
-        " of two images: a lower estimate.",
-        lambda e: Cell(percent(e.task_sensitivity.relative), e.task_sensitivity.relative),
-    ),
-    Column(
-        "parameters",
-        "",
-        "Of the backbone, its classifier included.",
-        lambda e: Cell(count(e.provenance.parameters), e.provenance.parameters),
-    ),
-    Column(
-        "licence",
-        "",
-        "As its authors state it.",
-        lambda e: Cell(e.provenance.license or "not stated", e.provenance.license),
     ),
 )

@@ -47,7 +47,7 @@ def _panel(ranking: Ranking, norm: Norm, sizes: list[float]) -> Chart:
         ticktext=[format_threat(norm, eps).removeprefix(f"{norm} ") for eps in sizes],
         rangemode="tozero",
     )
-    places = {e.model: index for index, e in lined(ranking)}
+    places = {e.model: index for index, e in lined(ranking.ranking, ranking.choice)}
     for curve in ranking.curves or ():
         points = [one for one in curve.points if one.threat.norm == norm]
         if points and curve.model in places:

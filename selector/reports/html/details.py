@@ -5,14 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selector.norms import format_threat
-from selector.records import Cost, Diagnostics, HeadReport, Provenance, RankedEvaluation, Ranking
+from selector.records import AnyRanked, AnyRanking, Cost, Diagnostics, Provenance
 from selector.reports.explain import explain
-from selector.reports.html.wording import count, nats, percent, with_span
+from selector.reports.html.wording import count, percent
 
 # The page has to stay small; the table has every candidate in any case.
 DETAILED = 60
 
 Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Numbers of linear heads, side by side.
+
+    Attributes:
+        labels: of the numbers.
+        numbers: title of each head, and its numbers.
+    """
+
+    labels: tuple[str, ...]
+    numbers: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -24,8 +37,7 @@ class Detail:
         place: its rank.
         name: as the registry calls it.
         paragraphs: what ``selector explain`` says.
-        heads: title and numbers of the head it is ranked by, the probe and the bound-optimal one.
-        labels: of these numbers.
+        heads: that it is ranked by, the ordinary and the bound-optimal one.
         diagnostics: how far attacks can be trusted.
         provenance: what was measured, and at what cost.
         files: name, size and sha256.
@@ -35,65 +47,23 @@ class Detail:
     place: int
     name: str
     paragraphs: tuple[str, ...]
-    labels: tuple[str, ...]
-    heads: tuple[tuple[str, tuple[str, ...]], ...]
+    heads: Heads
     diagnostics: Pairs
     provenance: Pairs
     files: tuple[tuple[str, str, str], ...]
 
 
-_LABELS = (
-    "radius scale",
-    "l2",
-    "clean accuracy",
-    "attacked accuracy",
-    "estimated robust accuracy, A∘g",
-    "estimated robust accuracy, g",
-    "share of attacks survived, attacked",
-    "clean loss",
-    "estimated worst-case loss, A∘g",
-    "estimated margin loss, A∘g",
-    "estimated Theorem 1 loss, A∘g",
-)
-
-
-def details(ranking: Ranking) -> tuple[Detail, ...]:
-    """The first of the ranking, best first."""
-    return tuple(_detail(ranking, e) for e in ranking.ranking[:DETAILED])
-
-
-def _detail(ranking: Ranking, e: RankedEvaluation) -> Detail:
-    heads = (
-        (f"{ranking.protocol.head} (ranked by)", e.head),
-        ("ordinary probe", e.probe),
-        ("bound-optimal", e.bound_optimal),
-    )
+def detail(ranking: AnyRanking, e: AnyRanked, heads: Heads) -> Detail:
+    """A candidate of a ranking, with its heads."""
     return Detail(
         id=f"candidate-{e.rank}",
         place=e.rank,
         name=e.name,
         paragraphs=tuple(explain(ranking, e.model).strip().split("\n\n")),
-        labels=_LABELS,
-        heads=tuple((title, _head(head)) for title, head in heads),
+        heads=heads,
         diagnostics=_diagnostics(e.diagnostics),
         provenance=(("model", e.model), *_provenance(e.provenance), *_cost(e.cost)),
         files=tuple((f.name, f"{f.size:,} bytes", f.sha256) for f in e.provenance.files),
-    )
-
-
-def _head(head: HeadReport) -> tuple[str, ...]:
-    return (
-        f"{head.radius_scale:g}",
-        f"{head.l2:g}",
-        with_span(head.clean_accuracy),
-        with_span(head.attacked_accuracy),
-        with_span(head.on_task.estimated_robust_accuracy),
-        with_span(head.on_representation.estimated_robust_accuracy),
-        with_span(head.attacked_tolerance),
-        nats(head.clean_loss),
-        nats(head.on_task.estimated_worst_case_loss),
-        nats(head.on_task.estimated_margin_loss),
-        f"{head.on_task.estimated_theorem1_loss:.2f} nats",
     )
 
 

@@ -1,46 +1,27 @@
-"""One candidate of a ranking in words: why it stands where it stands, and what the doubts are."""
+"""One candidate of a ranking of classes in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selector.errors import printable
 from selector.norms import format_threat
 from selector.objectives import OBJECTIVES
 from selector.ranking import tier
 from selector.records import CertifiedCandidate, Estimate, HeadReport, RankedEvaluation, Ranking
-from selector.reports.lookup import find
+from selector.reports.explain.common import MASKED, NOT_FINE_TUNED, images, place, warned
 
 
-def explain(ranking: Ranking, model: str) -> str:
-    """Paragraphs about a candidate, one trailing newline included.
-
-    Args:
-        ranking: it is in.
-        model: its name, or what it was loaded from.
-
-    Raises:
-        UsageError: there is no such candidate, or it could not be ranked.
-    """
-    e = find(ranking, model)
-    parts = [_place, _under_attack, _ladder, _bound, _frontier, _kinds]
-    return "\n\n".join(printable(part(ranking, e)) for part in parts) + "\n"
+def paragraphs(ranking: Ranking, e: RankedEvaluation) -> tuple[str, ...]:
+    """Of a candidate: its place, its numbers, what would change them, and what they are."""
+    parts = (_place, _under_attack, _ladder, _bound, _frontier, _kinds)
+    return tuple(part(ranking, e) for part in parts)
 
 
 def _place(ranking: Ranking, e: RankedEvaluation) -> str:
-    others, n = len(ranking.ranking), e.head.attacked_accuracy.n
-    low, high = e.rank_interval
-    said = [
-        f"{e.name} is number {e.rank} of {others} by {OBJECTIVES[ranking.objective].what}, on"
-        f" {n} test images of {ranking.task.name} at"
-        f" {format_threat(ranking.threat.norm, ranking.threat.eps)}."
-    ]
-    if low != high:
-        said.append(f"On other test images like these it may be anything from {low} to {high}.")
-    if equals := [one.name for one in ranking.ranking if one.group == e.group and one is not e]:
-        said.append(f"It cannot be told apart from {', '.join(equals)}.")
-    if tier(e):
-        said.append("Its gradients are masked, so that it is ranked below all others.")
+    by = OBJECTIVES[ranking.objective]
+    said = list(place(ranking, e, by.what))
+    if tier(e, by):
+        said.append(MASKED)
     if next_to_it := nearest(ranking, e):
         said.append(next_to_it)
     return " ".join(said)
@@ -57,15 +38,6 @@ def nearest(ranking: Ranking, e: RankedEvaluation) -> str | None:
     if e.rank == 1:
         return f"{other.name} is next, with {images(mine - theirs)} fewer."
     return f"{other.name}, just above, withstands on {images(theirs - mine)} more."
-
-
-def images(count: int) -> str:
-    """So many images, in words.
-
-    >>> images(1), images(7)
-    ('1 image', '7 images')
-    """
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _under_attack(ranking: Ranking, e: RankedEvaluation) -> str:
@@ -160,16 +132,14 @@ def doubts(e: RankedEvaluation) -> Iterator[str]:
         f"More test images: {e.head.attacked_accuracy.n} leave"
         f" {100 * width / 2:.0f} points of doubt either way."
     )
-    for flag in e.warnings:
-        yield f"With care: {flag.message}."
+    yield from warned(e)
 
 
 def _kinds(ranking: Ranking, e: RankedEvaluation) -> str:
     return (
         "What these numbers are. Under attack: measured, an upper estimate, as a stronger attack"
         " may take more. Safe images and loss bound: estimated; they would be proven if attacks"
-        f" found the farthest point. {certified(ranking, e)} All of it is about a linear head on"
-        " the frozen backbone, not about fine-tuning the whole network."
+        f" found the farthest point. {certified(ranking, e)} {NOT_FINE_TUNED}"
     )
 
 

@@ -1,0 +1,1 @@
+"""The charts of errors: a module each."""
