@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from selector.limits import BLIND, certificate, numbers
 from selector.policy import Policy
-from selector.records import AnyRanked, AnyRanking, Gate, GateCheck
+from selector.records import AnyRanked, AnyRanking, Gate, GateCheck, Ranking
 
 _LISTED = 4
 _FUTURE = "it was made in the future: a clock is wrong, or the ranking was edited"
@@ -35,6 +35,7 @@ def gate(ranking: AnyRanking, policy: Policy, now: datetime) -> Gate:
     return Gate(
         created=ranking.created,
         candidate=None if candidate is None else candidate.name,
+        ranked="accuracies" if isinstance(ranking, Ranking) else "errors",
         holds=all(check.holds for check in checks),
         checks=tuple(checks),
     )

@@ -227,8 +227,14 @@ def test_what_plotly_shows_of_a_name_is_the_name() -> None:
 SIGNS = {"lt": "<", "gt": ">", "amp": "&", "#36": "$"}
 
 
-def test_a_hundred_candidates_fit_in_six_megabytes() -> None:
-    assert len(render(large(100)).encode()) < 6_000_000
+def test_any_ranking_fits_in_six_megabytes() -> None:
+    left_out = [
+        skipped(f"acme/{place}", reason="x" * 3000, hint="y" * 3000) for place in range(300)
+    ]
+    document = large(600).model_copy(update={"skipped": tuple(left_out)})
+    page = render(document)
+    assert len(page.encode()) < 6_000_000
+    assert "The first 150 of the ranking. Both of" in page
 
 
 def test_more_candidates_than_fit_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def _of_classes(given: Any) -> str | GivenTask | Task:
     if isinstance(given, GivenTargets):
         raise UsageError(
             f"task must have classes, found {given.name} with numbers.",
-            hint="selector.rank_regression takes it.",
+            hint="selector.rank_regression ranks for it; a plan is of classes only.",
         )
     if isinstance(given, tuple) and len(given) == 2:
         return task_from_arrays(*given)

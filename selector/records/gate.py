@@ -43,5 +43,9 @@ class Gate(Record):
         str | None,
         Field(description="that was checked: the policy's model, or the first; null: none there"),
     ]
+    ranked: Annotated[
+        Literal["accuracies", "errors"],
+        Field(description="an attacked accuracy is an upper estimate, an attacked error a lower"),
+    ]
     holds: Annotated[bool, Field(description="every requirement holds")]
     checks: tuple[GateCheck, ...]

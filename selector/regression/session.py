@@ -99,6 +99,7 @@ def planned_passes(setting: Setting) -> int:
 
 def _refuse(request: Request, *, dry_run: bool) -> None:
     """Raise UsageError for what only tasks of classes have."""
+    less = "Every candidate is measured in full; --preset and --only make that less."
     given = {
         "--top": request.goal.top is not None,
         "--budget": request.goal.budget is not None,
@@ -107,10 +108,14 @@ def _refuse(request: Request, *, dry_run: bool) -> None:
         "--certify": request.leaders is not None,
         "a further --eps": len(request.threats) > 1,
     }
+    hints = {
+        "a further --eps": "Rank once for each.",
+        "--certify": "Nothing of a regression is certified.",
+    }
     for option in (option for option, is_given in given.items() if is_given):
         raise UsageError(
             f"{option} must be left out with --target-column: it is for tasks of classes.",
-            hint="Every candidate is measured in full; --preset and --only make that less.",
+            hint=hints.get(option, less),
         )
 
 

@@ -20,6 +20,8 @@ from selector.tasks.targets import split_off
 
 # A spread of less than this share of the largest value is rounding.
 _CONSTANT = 1e-12
+# Of training images: one has no spread.
+_FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,13 @@ def standardise(
         called: what a column is, for messages.
 
     Raises:
-        UsageError: a column is constant on train.
+        UsageError: a column is constant on train, or train has fewer than two images.
     """
+    if len(train) < _FEWEST:
+        raise UsageError(
+            f"--task must leave at least {_FEWEST} images to fit on, found {len(train)}.",
+            hint="Give more images, or parts of your own.",
+        )
     mean, sd = train.mean(dim=0), train.std(dim=0, correction=0)
     for name, spread, values in zip(columns, sd.tolist(), train.T, strict=True):
         if not np.isfinite(spread):

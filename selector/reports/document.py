@@ -113,6 +113,8 @@ def _is_regression(text: str) -> bool:
 
 def _text(path: str | Path) -> str:
     where = printable(str(path))
+    if where == "-":
+        raise UsageError("A ranking must be a file, found -.", hint="/dev/stdin is what is piped.")
     try:
         return read_bytes(Path(path), _MOST_BYTES).decode()
     except OSError as error:
@@ -193,6 +195,10 @@ def check_writable(path: Path) -> None:
         UsageError: the folder does not exist or cannot be written, or ``path`` is a folder.
     """
     where = printable(str(path))
+    if where == "-":
+        raise UsageError(
+            "--output must name a file, found -.", hint="Without --output it is printed."
+        )
     try:
         taken = path.exists() and not path.is_file()
     except OSError as error:
@@ -201,7 +207,7 @@ def check_writable(path: Path) -> None:
         kind = "a folder" if is_folder(path) else "a device or a pipe"
         raise UsageError(
             f"--output must name a file, found {kind}: {where}.",
-            hint="--json prints the document to stdout, which can be sent anywhere.",
+            hint="What is printed can be sent anywhere; a file is written whole or not at all.",
         )
     # Only trying tells of every file system and every right.
     try:
@@ -210,7 +216,8 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         raise UsageError(
             "--output must lie in a folder that can be written, found"
-            f" {printable(str(path.parent))}: {first_line(error)}."
+            f" {printable(str(path.parent))}: {error.strerror}.",
+            hint="Create the folder, or name another.",
         ) from None
 
 

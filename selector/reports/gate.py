@@ -7,8 +7,11 @@ from selector.records import Gate, GateCheck
 
 # About the whole ranking, or with the candidate's name in what is required.
 _OF_THE_RUN = {"model", "ranked", "max_skipped", "max_age"}
+_ATTACKED = {
+    "accuracies": "attacked: an upper estimate",
+    "errors": "attacked: a lower estimate",
+}
 _PROMISES = {
-    "attacked": "attacked: an upper estimate",
     "estimated": "estimated: rests on an attack",
     "certified": "certified: proven",
     "clean": "clean",
@@ -63,5 +66,6 @@ def _line(gate: Gate, check: GateCheck) -> str:
     of = f" of {gate.candidate}" if gate.candidate and check.requirement not in _OF_THE_RUN else ""
     said = f"{check.requirement}{of}: required {check.required}; found {check.found}"
     if check.images is not None:
-        said += f" ({_PROMISES[check.kind]}, {check.images} images)"
+        promises = _PROMISES | {"attacked": _ATTACKED[gate.ranked]}
+        said += f" ({promises[check.kind]}, {check.images} images)"
     return printable(f"{said}: {check.reason}" if check.reason else said)

@@ -49,4 +49,7 @@ def find(ranking: _Ranking[Ranked_co], model: str) -> Ranked_co:
                 hint="Rank without --top and --budget to measure every candidate.",
             )
     names = ", ".join(printable(e.name) for e in ranking.ranking)
-    raise UsageError(f"MODEL must be one of the ranking, found {model!r}.", hint=f"It has: {names}")
+    raise UsageError(
+        f"MODEL must be one of the ranking, found {model!r}.",
+        hint=f"It has: {names}" if names else "Nothing was ranked.",
+    )

@@ -126,7 +126,9 @@ def _task(ranking: AnyRanking) -> str:
     if task.revision is not None:
         repo, _, config = task.name.partition(":")
         return f"hf:{repo}@{task.revision}" + (f":{config}" if config else "")
-    return task.source if task.source.startswith("builtin:") else "DIR"
+    if task.source.startswith("builtin:"):
+        return task.source
+    return "DIR" if isinstance(ranking, Ranking) else "FILE"
 
 
 def _model(e: AnyRanked) -> str:

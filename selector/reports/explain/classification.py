@@ -119,7 +119,9 @@ def _frontier(ranking: Ranking, e: RankedEvaluation) -> str:
     )
     said = [
         "What would change the verdict. Another head on this backbone, from the usual probe (radius"
-        f" scale 0) to the bound-optimal one (1), of 100 images: {points}. --head picks one."
+        " scale 0) to one fitted against the whole displacement (1), of 100 images:"
+        f" {points}. On these only what attacks on other heads found is counted, so they may"
+        " flatter; --head picks one."
     ]
     said += doubts(e)
     return " ".join(said)

@@ -120,8 +120,10 @@ def _frontier(ranking: RegressionRanking, e: RankedRegression) -> str:
             for one in e.frontier
         )
         said.append(
-            "Another head on this backbone, from ordinary ridge (radius scale 0) to the"
-            f" bound-optimal one (1): {points}. --head picks one."
+            "Another head on this backbone, from ordinary ridge (radius scale 0) to one fitted"
+            f" against the whole displacement (1): {points}. On these only what attacks on other"
+            " heads found is counted, so they may flatter; recommended is who does best on"
+            " validation images. --head picks one."
         )
     return " ".join([*said, *doubts(e)])
 

@@ -10,7 +10,7 @@ from selector.reports.explain import explain
 from selector.reports.html.wording import count, percent
 
 # The page has to stay small; the table has every candidate in any case.
-DETAILED = 60
+DETAILED = 30
 
 Pairs = tuple[tuple[str, str], ...]
 

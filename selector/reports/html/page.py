@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from selector.errors import printable
+from selector.errors import printable, shorten
 from selector.norms import format_threat
 from selector.records import AnyRanked, AnyRanking, Ranking
 from selector.reports.again import whole_command
@@ -30,6 +30,8 @@ _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src data: blob:;"
     " base-uri 'none'; form-action 'none'"
 )
+# Characters of a reason.
+_LONGEST = 300
 # Digits that a screen can show.
 _DIGITS = 5
 
@@ -77,6 +79,7 @@ def _environment() -> Environment:
     )
     made.filters["breakable"] = _breakable
     made.filters["together"] = _together
+    made.filters["brief"] = _brief
     return made
 
 
@@ -93,6 +96,11 @@ def _breakable(text: str) -> Markup:
 def _together(title: str) -> Markup:
     """A title that is not broken before its last word, mostly a unit."""
     return Markup("&nbsp;").join(printable(title).rsplit(" ", 1))
+
+
+def _brief(text: str) -> str:
+    """A reason, which somebody may have made long."""
+    return shorten(printable(text), _LONGEST)
 
 
 def _asset(name: str) -> str:

@@ -17,12 +17,12 @@ def percent(share: float) -> str:
 
 
 def span(share: Estimate) -> str:
-    """The interval of a share, in percent.
+    """The interval of a share, in percent, as far as a share can be.
 
     >>> span(Estimate(value=0.5, low=0.404, high=0.596, n=100))
     '40–60'
     """
-    return f"{100 * share.low:.0f}–{100 * share.high:.0f}"
+    return f"{100 * max(0.0, share.low):.0f}–{100 * min(1.0, share.high):.0f}"
 
 
 def with_span(share: Estimate) -> str:

@@ -37,6 +37,8 @@ KINDS = {
 ACCENT = "#3b82f6"
 _DASHES = ("solid", "dash", "dot", "dashdot")
 Dash = Literal["solid", "dash", "dot", "dashdot"]
+# Points of a chart that has one for each candidate: the page has to stay small.
+POINTS = 150
 # Rows of a chart that has one for each candidate, and candidates that have lines.
 ROWS = 40
 # On hovering over a point of a trace that belongs to a candidate; Plotly fills in both.
@@ -103,6 +105,11 @@ def lined(ranked: Sequence[Ranked], choice: AnyChoice | None) -> list[tuple[int,
     """
     cleanest = choice.cleanest if choice else ""
     return [(index, e) for index, e in enumerate(ranked) if index < ROWS or e.name == cleanest]
+
+
+def first_points(candidates: int) -> str:
+    """What a caption says first, where a chart has not a point for each of so many."""
+    return f"The first {POINTS} of the ranking. " if candidates > POINTS else ""
 
 
 def first_rows(candidates: int) -> str:

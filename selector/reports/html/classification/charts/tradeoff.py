@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from selector.records import RankedEvaluation, Ranking
 from selector.reports.explain.classification import as_good_as_constant
-from selector.reports.html.charts.base import KINDS, LEGEND, Chart, axis_percent, figure
+from selector.reports.html.charts.base import (
+    KINDS,
+    LEGEND,
+    POINTS,
+    Chart,
+    axis_percent,
+    figure,
+    first_points,
+)
 from selector.reports.html.charts.plane import Mark, Plane, draw, mark
 from selector.reports.html.wording import with_span
 
@@ -19,10 +27,10 @@ _PLANE = Plane(
 
 
 def chart(ranking: Ranking) -> Chart:
-    """A point for each candidate."""
+    """A point for each of the first candidates."""
     drawn = figure(480, showlegend=True)
     drawn.update_layout(legend=LEGEND)
-    heads = [e.head for e in ranking.ranking]
+    heads = [e.head for e in ranking.ranking[:POINTS]]
     drawn.update_xaxes(
         axis_percent("clean accuracy of the head", [h.clean_accuracy.low for h in heads])
     )
@@ -40,8 +48,8 @@ def chart(ranking: Ranking) -> Chart:
         id="tradeoff",
         title="Clean against attacked accuracy",
         caption=(
-            f"Both of the {ranking.protocol.head} head, on the same"
-            f" {ranking.task.test_images} test images, with 95 % intervals over test images."
+            f"{first_points(len(ranking.ranking))}Both of the {ranking.protocol.head} head, on the"
+            f" same {ranking.task.test_images} test images, with 95 % intervals over test images."
             " Attacked accuracy is an upper estimate. On the line, the Pareto front, whoever is"
             " beaten in one is better in the other; masked candidates take no part."
         ),
@@ -50,8 +58,8 @@ def chart(ranking: Ranking) -> Chart:
 
 
 def marks(ranking: Ranking) -> list[Mark]:
-    """The candidates."""
-    return [_mark(ranking, e) for e in ranking.ranking]
+    """The first candidates."""
+    return [_mark(ranking, e) for e in ranking.ranking[:POINTS]]
 
 
 def _mark(ranking: Ranking, e: RankedEvaluation) -> Mark:

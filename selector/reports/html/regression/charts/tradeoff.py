@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from selector.records import RankedRegression, RegressionRanking
 from selector.reports.explain.regression import as_good_as_mean
-from selector.reports.html.charts.base import KINDS, LEGEND, Chart, figure
+from selector.reports.html.charts.base import KINDS, LEGEND, POINTS, Chart, figure, first_points
 from selector.reports.html.charts.plane import Mark, Plane, draw, mark
 from selector.reports.html.regression.charts.axes import Axis, fitting, linear
 from selector.reports.squared import with_span
@@ -16,8 +16,8 @@ _BEYOND = 1e12
 
 
 def chart(ranking: RegressionRanking) -> Chart:
-    """A point for each candidate."""
-    mean, heads = ranking.task.mean_error, [e.head for e in ranking.ranking]
+    """A point for each of the first candidates."""
+    mean, heads = ranking.task.mean_error, [e.head for e in ranking.ranking[:POINTS]]
     clean = linear("clean squared error of the head", [h.clean_squared_error.high for h in heads])
     attacked = fitting(
         "attacked squared error of the head",
@@ -44,9 +44,9 @@ def chart(ranking: RegressionRanking) -> Chart:
         id="tradeoff",
         title="Clean against attacked error",
         caption=(
-            f"Both of the {ranking.protocol.head} head, on the same"
-            f" {ranking.task.test_images} test images, with 95 % intervals over test images; lower"
-            " is better, so the best corner is at the bottom left. Attacked error is a lower"
+            f"{first_points(len(ranking.ranking))}Both of the {ranking.protocol.head} head, on the"
+            f" same {ranking.task.test_images} test images, with 95 % intervals over test images;"
+            " lower is better, so the best corner is at the bottom left. Attacked error is a lower"
             " estimate. On the line, the Pareto front, whoever is beaten in one is better in the"
             " other; masked candidates take no part."
         ),
@@ -55,8 +55,8 @@ def chart(ranking: RegressionRanking) -> Chart:
 
 
 def marks(ranking: RegressionRanking) -> list[Mark]:
-    """The candidates."""
-    return [_mark(ranking, e) for e in ranking.ranking]
+    """The first candidates."""
+    return [_mark(ranking, e) for e in ranking.ranking[:POINTS]]
 
 
 def _mark(ranking: RegressionRanking, e: RankedRegression) -> Mark:
