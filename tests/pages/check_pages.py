@@ -30,7 +30,7 @@ from pathlib import Path
 from fakehub.server import FakeHub
 
 from pages import place as places
-from pages.agreed import NOT_RUN, complaints
+from pages.agreed import AT_FIRST, NOT_RUN, complaints
 from pages.pasted import block_of_commands, block_of_python
 from pages.reading import PAGES, Block, blocks_of, name_of
 from pages.running import Outcome, run
@@ -66,6 +66,8 @@ def outcomes(given: argparse.Namespace, folder: Path, hub: FakeHub) -> Iterator[
                 place = places.for_commands(folder / name.replace("/", "-"), hub)
                 for file, content in before.items():
                     (place.folder / file).write_bytes(content)
+                if name in AT_FIRST:
+                    places.begin(place, AT_FIRST[name])
                 yield from commands(blocks, place)
     if not given.commands:
         for name, blocks in found.items():

@@ -171,21 +171,23 @@ def for_pasted(folder: Path, hub: FakeHub) -> Place:
     return Place(folder, hub, {})
 
 
+def begin(place: Place, command: str) -> None:
+    """Run a line of shell that a page takes for granted."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=place.folder,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command}: {done.stderr[-2000:]}")
+
+
 def yesterday(place: Place) -> dict[str, bytes]:
     """What an earlier night has left: a registry, and two rankings."""
-    for command in (
-        "selector discover --author timm -o zoo.yaml",
-        "selector rank --task DIR -o yesterday.json",
-    ):
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=place.folder,
-            env=place.environment,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{command}: {done.stderr[-2000:]}")
+    begin(place, "selector discover --author timm -o zoo.yaml")
+    begin(place, "selector rank --task DIR -o yesterday.json")
     ranking = (place.folder / "yesterday.json").read_bytes()
     registry = (place.folder / "zoo.yaml").read_bytes()
     return {"zoo.yaml": registry, "yesterday.json": ranking, "last-week.json": ranking}
