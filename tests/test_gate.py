@@ -249,6 +249,14 @@ def test_an_error_is_compared_with_its_own_limit(
     assert blind.holds is (kind == "clean")
 
 
+def test_an_attacked_error_is_called_a_lower_estimate() -> None:
+    policy = Policy(max_attacked_error=0.5, model="a")
+    for of, said in ((errors(), "a lower estimate"), (board(), "an upper estimate")):
+        text = to_text(gate(of, policy, NOW))
+        assert f"(attacked: {said}, " in text
+        assert text.count("estimate,") == text.count(f"attacked: {said},")
+
+
 def test_what_a_ranking_of_another_kind_tells_is_violated() -> None:
     check = only(errors(), min_attacked_accuracy=0.0)
     assert (check.holds, check.value) == (False, None)

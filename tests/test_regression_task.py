@@ -185,6 +185,13 @@ def test_what_makes_no_regression_is_refused(
         load(manifest, *columns, **options)
 
 
+def test_one_image_has_no_spread() -> None:
+    one, values = torch.zeros(1, 1), torch.zeros(4, 1)
+    with pytest.raises(UsageError, match="at least 2 images to fit on, found 1") as caught:
+        standardise(("x",), one, values, values)
+    assert "more images" in caught.value.hint
+
+
 @pytest.mark.parametrize("spec", ["builtin:digits", "folder"])
 def test_tasks_without_columns_have_no_targets(tmp_path: Path, spec: str) -> None:
     (tmp_path / "folder").mkdir()

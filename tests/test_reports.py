@@ -185,12 +185,24 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         document.check_writable(tmp_path)
 
 
+def test_a_dash_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_text("stale")
+    with pytest.raises(UsageError, match="--output must name a file, found -"):
+        document.check_writable(Path("-"))
+    with pytest.raises(UsageError, match="must be a file, found -") as caught:
+        document.read_any_ranking("-")
+    assert "/dev/stdin" in caught.value.hint
+
+
 def test_a_place_in_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     for parent in ("none", "file"):
         with pytest.raises(UsageError, match="--output must lie in a folder") as caught:
             document.check_writable(tmp_path / parent / "out.json")
         assert str(tmp_path / parent) in caught.value.message
+        assert "tmp/tmp" not in caught.value.message and "Errno" not in caught.value.message
+        assert "Create the folder" in caught.value.hint
 
 
 def test_a_place_that_must_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

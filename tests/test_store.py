@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 import torch
@@ -50,6 +52,8 @@ OTHER = Content({"k": 2})
 WRITER = """
 import sys
 from pathlib import Path
+from threading import Thread
+from typing import Any
 from selector.records import Evaluation
 from selector.store import Content, Store
 document, path, name = sys.argv[1:]
@@ -159,6 +163,30 @@ def test_documents_that_no_longer_fit_count_as_absent(kept: Store, path: Path) -
         assert kept.get(KEY, Evaluation) is None
     kept.put(KEY, evaluation("measured again"))
     assert kept.get(KEY, Evaluation) == evaluation("measured again")
+
+
+def test_a_store_that_another_run_makes_at_this_moment_is_ours(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, makers = sqlite3.connect, []
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = usual(*arguments, **options)
+
+        def begun(statement: str) -> None:
+            if statement == "PRAGMA user_version" and not makers:
+                makers.append(Thread(target=lambda: Store(path).close()))
+                makers[0].start()
+                # It has to wait for who is reading.
+                makers[0].join(0.3)
+
+        connection.set_trace_callback(begun)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    Store(path).close()
+    makers[0].join()
+    Store(path).close()
 
 
 def test_two_processes_write_at_once(path: Path, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def plan(
 
     >>> import numpy as np, torch
     >>> images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    >>> _ = torch.manual_seed(0)
     >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
     >>> found = plan(
     ...     task=(images, [0, 1] * 20), candidates={"linear": linear}, threat=("linf", "4/255"),

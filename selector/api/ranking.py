@@ -85,6 +85,7 @@ def rank(
     >>> noise = np.random.default_rng(0).integers(-20, 20, (40, 8, 8, 3))
     >>> images = (np.concatenate([dark, bright]) + noise).astype(np.uint8)
     >>> task = task_from_arrays(images, ["dark"] * 20 + ["bright"] * 20)
+    >>> _ = torch.manual_seed(0)
     >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
     >>> ranking = rank(
     ...     task=task, candidates={"linear": linear}, threat=("linf", "4/255"), preset="quick",

@@ -65,6 +65,7 @@ def rank_regression(
     >>> import numpy as np, torch
     >>> brightness = np.random.default_rng(0).integers(60, 190, 40)
     >>> images = np.full((40, 8, 8, 3), brightness[:, None, None, None], dtype=np.uint8)
+    >>> _ = torch.manual_seed(0)
     >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
     >>> ranking = rank_regression(
     ...     task=(images, brightness), candidates={"linear": linear}, threat=("linf", "1/255"),

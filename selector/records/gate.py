@@ -18,8 +18,9 @@ class GateCheck(Record):
     kind: Annotated[
         GateKind,
         Field(
-            description="what the number promises: attacked, an upper estimate; estimated, rests on"
-            " an attack; certified, proven; clean; recorded, no measurement"
+            description="what the number promises: attacked, of an accuracy an upper estimate, of"
+            " an error a lower; estimated, rests on an attack; certified, proven; clean; recorded,"
+            " no measurement"
         ),
     ]
     holds: bool

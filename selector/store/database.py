@@ -102,8 +102,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (form,) = connection.execute("PRAGMA user_version").fetchone()
+    application, form, tables = _state(connection)
     if application == _APPLICATION and form == FORM:
         with connection:
             # Says at once whether this can be written.
@@ -115,7 +114,6 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
             " made it.",
             hint="Update selector, or give --store another folder.",
         )
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     if application or form or tables - _BEFORE_FORM_1:
         raise StoreError(
             f"the store {path} must be a database that selector made, found another program's.",
@@ -132,6 +130,18 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         connection.execute(f"PRAGMA user_version = {FORM}")
+
+
+def _state(connection: sqlite3.Connection) -> tuple[int, int, set[str]]:
+    """Whose it is, in which form, and its tables: all of one moment, as another run may make it."""
+    connection.execute("BEGIN")
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (form,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    finally:
+        connection.rollback()
+    return application, form, tables
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-_SERVER = Path(__file__).parent / "server.py"
+_SERVER = Path(__file__).parent / "serving.py"
 _NAME = str(Path(sys.executable).parent / "selector")
 # Of a process that was asked for and does not say its number.
 _PATIENCE = 60.0
