@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -364,8 +365,8 @@ def test_formats_that_contradict_each_other_are_refused() -> None:
 # --- progress ------------------------------------------------------------------------------------
 
 
-def followed(*events: object, candidates: int = 2, terminal: bool = True) -> str:
-    console = Console(file=io.StringIO(), width=160, force_terminal=terminal)
+def followed(*events: object, candidates: int = 2, terminal: bool = True, width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
     with Display(console, candidates, passes_each=100) as display:
         display.follow(events)  # type: ignore[arg-type]
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
@@ -373,10 +374,20 @@ def followed(*events: object, candidates: int = 2, terminal: bool = True) -> str
 
 def test_on_a_terminal_stage_images_and_time_are_shown_of_one_and_of_all() -> None:
     text = followed(Started("acme/a"), Entered("attack"), Passed(60))
-    assert "1/2 acme/a: attack" in text
+    assert re.search("1/2 acme/a +attack", text)
     assert "60 of 100 images" in text
     assert "60 of 200 images" in text
     assert text.count("left") >= 2
+
+
+def test_in_a_narrow_terminal_a_long_name_gives_way_and_not_the_time() -> None:
+    text = followed(Started("acme/" + "long_" * 20), Entered("attack"), Passed(60), width=80)
+    lines = [line for line in re.split("\x1b[^a-zA-Z]*[a-zA-Z]|\n", text) if "60 of" in line]
+    assert lines
+    for line in lines:
+        assert len(line.rstrip()) <= 80
+        assert re.search(r"60 of [12]00 images \d:\d\d:\d\d left [\d-]+:[\d-]+:[\d-]+", line)
+    assert any(re.search("1/2 acme/long.*… +attack", line) for line in lines)
 
 
 def test_the_next_candidate_starts_from_nothing() -> None:

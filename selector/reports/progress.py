@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from selector.errors import printable
 from selector.events import (
@@ -31,6 +33,8 @@ from selector.events import (
     Underway,
 )
 from selector.records import Outcome, Skipped
+
+_CUT: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"}
 
 
 class Display:
@@ -53,25 +57,33 @@ class Display:
         self._console, self._verb = console, verb
         self._candidates, self._passes_each = candidates, passes_each
         self._done = 0
-        self._measured = ""
         self._recalled = 0
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            # In a narrow terminal a long name gives way, and neither stage nor time.
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=2, **_CUT)),
+            TextColumn("{task.fields[stage]}", markup=False),
+            BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=40)),
             TextColumn("{task.fields[amount]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=console,
             transient=True,
+            expand=True,
             # Where stdout goes elsewhere, what is written to it meanwhile belongs there.
             redirect_stdout=sys.stdout.isatty(),
             disable=not console.is_terminal,
         )
-        self._fetch = self._progress.add_task("fetching", total=0, visible=False, amount="")
-        self._one = self._progress.add_task("", total=passes_each, visible=False, amount="")
+        self._fetch = self._progress.add_task(
+            "fetching", total=0, visible=False, amount="", stage=""
+        )
+        self._one = self._progress.add_task(
+            "", total=passes_each, visible=False, amount="", stage=""
+        )
         total = candidates * passes_each
-        self._bar = self._progress.add_task("all", total=total, visible=candidates > 1, amount="")
+        self._bar = self._progress.add_task(
+            "all", total=total, visible=candidates > 1, amount="", stage=""
+        )
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -98,7 +110,7 @@ class Display:
                 case Started(name):
                     self._start(name)
                 case Entered(stage):
-                    self._progress.update(self._one, description=f"{self._measured}: {stage}")
+                    self._progress.update(self._one, stage=stage)
                 case Passed(images):
                     for bar in (self._one, self._bar):
                         self._progress.advance(bar, images)
@@ -124,13 +136,13 @@ class Display:
         return outcomes
 
     def _start(self, name: str) -> None:
-        self._measured = printable(f"{self._done + 1}/{self._candidates} {name}")
         self._progress.reset(
             self._one,
             total=self._passes_each,
-            description=self._measured,
+            description=printable(f"{self._done + 1}/{self._candidates} {name}"),
             visible=True,
             amount="",
+            stage="",
         )
 
     def _count(self, bar: TaskID, unit: float, name: str) -> None:
