@@ -174,6 +174,7 @@ def modules_after(code: str) -> set[str]:
         "from selector.cli import app; app(['doctor', '--help'], standalone_mode=False)",
         "from selector.cli import app; app(['--version'], standalone_mode=False)",
         "from selector.cli import app; app(['schema'], standalone_mode=False)",
+        "import selector.store.upkeep, selector.store.repair",
     ],
     ids=[
         "records",
@@ -189,6 +190,7 @@ def modules_after(code: str) -> set[str]:
         "doctor --help",
         "--version",
         "schema",
+        "store",
     ],
 )
 def test_what_reads_documents_does_not_wait_for_torch(code: str) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from selector.records import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Digits of a part's key that say whose it is.
 OWNED = 16
@@ -66,10 +67,10 @@ def digest(value: object) -> str:
 
 
 def _add(found: hashlib._Hash, value: object) -> None:
-    if isinstance(value, Tensor):
+    if _is_tensor(value):
         plain = value.detach().cpu().contiguous()
         _name(found, f"tensor {plain.dtype} {tuple(plain.shape)}")
-        found.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+        found.update(plain.reshape(-1).view(sys.modules["torch"].uint8).numpy().data)
     elif isinstance(value, tuple | list):
         _name(found, f"tuple {len(value)}")
         for item in value:
@@ -85,6 +86,12 @@ def _add(found: hashlib._Hash, value: object) -> None:
         _name(found, f"function {value.__module__}.{value.__qualname__}")  # type: ignore[attr-defined]
     else:
         raise TypeError(f"a {type(value).__name__} has no digest")
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    # Who has a tensor has imported torch; who only looks into the store does not wait for it.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _name(found: hashlib._Hash, text: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import safetensors.torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,17 @@ class Part:
 
     def to_bytes(self) -> bytes:
         """The tensors, as a safetensors file."""
+        # Who only looks into the store does not wait for torch.
+        import safetensors.torch
+
         whole = {name: tensor.cpu().contiguous() for name, tensor in self.tensors.items()}
         return safetensors.torch.save(whole)
 
 
 def from_bytes(data: bytes) -> dict[str, Tensor]:
     """The tensors of :meth:`Part.to_bytes`."""
+    import safetensors.torch
+
     return dict(safetensors.torch.load(data))
 
 
