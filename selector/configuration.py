@@ -138,8 +138,11 @@ def _text(path: Path) -> str:
     try:
         return read_bytes(path, _MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
-        said = first_line(error)
-        raise UsageError(f"{printable(str(path))} cannot be read: {said}.") from None
+        said = getattr(error, "strerror", None) or first_line(error)
+        raise UsageError(
+            f"{printable(str(path))} cannot be read: {said}.",
+            hint="--config, or SELECT_CONFIG, must name a TOML file, or be left out.",
+        ) from None
 
 
 def _options(

@@ -163,5 +163,7 @@ def _age(ranking: AnyRanking, limit: timedelta, now: datetime) -> GateCheck:
 
 
 def _days(age: timedelta) -> str:
+    if abs(age) < timedelta(days=1):
+        return f"{age / timedelta(hours=1):.2g} hours"
     days = round(age / timedelta(days=1), 2)
     return f"{days:g} {'day' if days == 1 else 'days'}"

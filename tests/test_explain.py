@@ -140,3 +140,12 @@ def test_what_is_no_ranking_is_refused(tmp_path: Path, content: bytes | None, wo
     done = CliRunner().invoke(app, ["explain", "a", str(path)])
     assert done.exit_code == 2
     assert words in " ".join(done.stderr.split())
+
+
+def test_arguments_in_the_other_order_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "ranking.json"
+    path.write_text(to_json(ranking([evaluation("a")])), encoding="utf-8")
+    done = CliRunner().invoke(app, ["explain", str(path), "a"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "MODEL comes before RANKING.JSON" in done.stderr
+    assert CliRunner().invoke(app, ["explain", "a", str(path)]).exit_code == 0

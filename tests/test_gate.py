@@ -386,7 +386,7 @@ def test_a_ranking_of_the_future_is_not_young() -> None:
 def test_days_are_counted_in_words() -> None:
     check = only(board(), max_age="1d")
     assert (check.required, check.found) == ("at most 1 day", "1 day")
-    assert only(board(), max_age="12h").required == "at most 0.5 days"
+    assert only(board(), max_age="12h").required == "at most 12 hours"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import typer
 
 from selector.cli.exits import exit_codes
 from selector.cli.plain import inert
+from selector.errors import UsageError, printable
+from selector.reading import is_file
 
 
 def explain(
@@ -26,4 +28,8 @@ def explain(
         from selector.reports.document import read_any_ranking
         from selector.reports.explain import explain as explained
 
+        if is_file(Path(model)) and not is_file(ranking):
+            raise UsageError(
+                printable(f"MODEL comes before RANKING.JSON, found {model} before {ranking}.")
+            )
         sys.stdout.write(inert(explained(read_any_ranking(ranking), model)))
