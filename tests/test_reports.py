@@ -112,7 +112,7 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
 
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     killed = "from selector.reports import document; import os, pathlib, signal, sys\n"
-    killed += "document.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
+    killed += "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
     killed += "document.write_atomically(pathlib.Path(sys.argv[1]), 'half')\n"
     path = tmp_path / "out[1].json"
     done = subprocess.run([sys.executable, "-c", killed, str(path)])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,9 +29,8 @@ from selector.records import (
     RegressionComparison,
     RegressionRanking,
 )
+from selector.reports.atomic import whole
 
-# What a document is called until it is whole: .NAME.XXXXXXXX and this.
-_PARTIAL = ".partial"
 # Some hundred candidates on ten thousand images each.
 _MOST_BYTES = 256 * 2**20
 
@@ -238,44 +234,6 @@ def write_atomically(path: Path, text: str) -> None:
         OutputError: there is no room for it, or the folder has changed since it was checked.
     """
     try:
-        _write_atomically(path, text)
+        whole(path, text)
     except OSError as error:
         raise OutputError(f"{path} could not be written: {error}.") from None
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    _remove_abandoned(path)
-    handle, temporary = _temporary(path)
-    try:
-        # Closed after it has its name: what is locked is not taken for abandoned.
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
-            temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _temporary(path: Path) -> tuple[int, Path]:
-    """A new file beside ``path``, open and locked."""
-    while True:
-        handle, name = tempfile.mkstemp(_PARTIAL, f".{path.name}.", path.parent)
-        with suppress(OSError):  # there are file systems without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        # Before it was locked, another process may have taken it for abandoned.
-        if os.fstat(handle).st_nlink:
-            return handle, Path(name)
-        os.close(handle)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Delete what writers of ``path`` left that were killed: nobody has it locked any more."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{_PARTIAL}"):
-        with suppress(OSError), left.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
