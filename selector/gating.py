@@ -149,20 +149,20 @@ def _age(ranking: AnyRanking, limit: timedelta, now: datetime) -> GateCheck:
     else:
         # It is written in UTC; one that was edited may have lost the word for it.
         age = now - (made if made.tzinfo else made.replace(tzinfo=UTC))
-        found = _days(age)
+        found = _in_words(age)
     future = age is not None and age < timedelta()
     return GateCheck(
         requirement="max_age",
         kind="recorded",
         holds=age is not None and timedelta() <= age <= limit,
-        required=f"at most {_days(limit)}",
+        required=f"at most {_in_words(limit)}",
         found=found,
         value=None if age is None else age / timedelta(days=1),
         reason=_FUTURE if future else "",
     )
 
 
-def _days(age: timedelta) -> str:
+def _in_words(age: timedelta) -> str:
     if abs(age) < timedelta(days=1):
         return f"{age / timedelta(hours=1):.2g} hours"
     days = round(age / timedelta(days=1), 2)

@@ -330,6 +330,9 @@ def test_the_card_of_a_regression_says_what_its_errors_are(tmp_path: Path) -> No
         "--head recommended --seed 0 --target-column 'x [red]' --target-column y\n" in done.stdout
     )
     assert "upper estimate" not in done.stdout
+    here = of_numbers(measured_errors("a", drawn(0.4)))
+    local = card(here, tmp_path, "--format", "markdown", model="a")
+    assert "selector rank --task FILE --model local-dir:DIR" in local.stdout
     one = card(of_hub(("x",)), tmp_path, "--format", "markdown")
     assert "target column x: a linear head" in one.stdout
 

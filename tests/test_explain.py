@@ -142,6 +142,12 @@ def test_what_is_no_ranking_is_refused(tmp_path: Path, content: bytes | None, wo
     assert words in " ".join(done.stderr.split())
 
 
+def test_of_nothing_ranked_that_is_said() -> None:
+    with pytest.raises(UsageError) as caught:
+        explain(ranking([]), "a")
+    assert caught.value.hint == "Nothing was ranked."
+
+
 def test_arguments_in_the_other_order_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "ranking.json"
     path.write_text(to_json(ranking([evaluation("a")])), encoding="utf-8")

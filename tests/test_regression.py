@@ -177,6 +177,7 @@ def test_the_store_answers_the_same_and_not_for_other_targets(
         (("--top", "1"), "--top must be left out with --target-column"),
         (("--budget", "1m"), "--budget must be left out with --target-column"),
         (("--dry-run",), "--dry-run must be left out with --target-column"),
+        (("--eps", "1/255,2/255"), "tasks of classes. Rank once for each."),
         (("--objective", "knn"), "must be one of attacked, bound, clean"),
         (("--head", "best"), "--head must be one of"),
         (("--label-column", "x"), "--label-column and --target-column exclude each other"),

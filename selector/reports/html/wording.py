@@ -21,6 +21,8 @@ def span(share: Estimate) -> str:
 
     >>> span(Estimate(value=0.5, low=0.404, high=0.596, n=100))
     '40–60'
+    >>> span(Estimate(value=0.1, low=-0.04, high=0.24, n=20))
+    '0–24'
     """
     return f"{100 * max(0.0, share.low):.0f}–{100 * min(1.0, share.high):.0f}"
 

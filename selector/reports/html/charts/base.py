@@ -107,14 +107,13 @@ def lined(ranked: Sequence[Ranked], choice: AnyChoice | None) -> list[tuple[int,
     return [(index, e) for index, e in enumerate(ranked) if index < ROWS or e.name == cleanest]
 
 
-def first_points(candidates: int) -> str:
-    """What a caption says first, where a chart has not a point for each of so many."""
-    return f"The first {POINTS} of the ranking. " if candidates > POINTS else ""
+def first_of(limit: int, candidates: int) -> str:
+    """What a caption says first, where a chart has not something for each of so many.
 
-
-def first_rows(candidates: int) -> str:
-    """What a caption says first, where a chart has not a row for each of so many."""
-    return f"The first {ROWS} of the ranking. " if candidates > ROWS else ""
+    >>> first_of(40, 41), first_of(40, 40)
+    ('The first 40 of the ranking. ', '')
+    """
+    return f"The first {limit} of the ranking. " if candidates > limit else ""
 
 
 def lines(*parts: str) -> str:

@@ -12,7 +12,7 @@ from selector.reports.html.charts.base import (
     LEGEND,
     ROWS,
     Chart,
-    first_rows,
+    first_of,
     lines,
     literal,
     row_figure,
@@ -44,8 +44,9 @@ def chart(ranked: Sequence[AnyRanked], what_counts: str) -> Chart:
         id="displacement",
         title="How far attacks push the features",
         caption=(
-            f"{first_rows(len(ranked))}Mean displacement that attacks attained, divided by the mean"
-            " distance between the features of two images, with 95 % intervals of the mean. A lower"
+            f"{first_of(ROWS, len(ranked))}Mean displacement that attacks attained, divided by the"
+            " mean distance between the features of two images, with 95 % intervals of the"
+            " mean. A lower"
             " estimate: a stronger attack may push farther. Less is better, but what counts is"
             f" {what_counts}."
         ),

@@ -15,7 +15,7 @@ class Spot:
     """A head.
 
     Attributes:
-        radius_scale: 0..1, from the ordinary head to the bound-optimal one.
+        radius_scale: 0..1, the share of the displacement that it is fitted against.
         clean: its result, as drawn.
         attacked: the same under attack.
         hover: what is shown on hovering, as Plotly reads it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selector.records import Estimate, RankedEvaluation, Ranking
-from selector.reports.html.charts.base import ROWS, Chart, first_rows, lines, literal
+from selector.reports.html.charts.base import ROWS, Chart, first_of, lines, literal
 from selector.reports.html.charts.stack import Bar, drawn
 from selector.reports.html.table import Kind
 from selector.reports.html.wording import nats
@@ -22,7 +22,7 @@ def chart(ranking: Ranking) -> Chart:
         id="bounds",
         title="What each loss bound is made up of",
         caption=(
-            f"{first_rows(len(ranking.ranking))}Estimated worst-case loss of each bound-optimal"
+            f"{first_of(ROWS, len(ranking.ranking))}Estimated worst-case loss of each bound-optimal"
             " head, on A∘g, with its 95 % interval: the head's clean loss, and what the"
             f" displacement that attacks attained adds. Dashed: {prior:.2f} nats, the entropy of"
             " the class frequencies; a bound that is no lower says nothing. Hatched: vacuous, as"

@@ -1,4 +1,4 @@
-"""Heads between the ordinary probe and the bound-optimal one: clean against attacked accuracy."""
+"""Heads by how much of the displacement they are fitted against: clean and attacked accuracy."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ def chart(ranking: Ranking) -> Chart:
         id="frontier",
         title="The frontier of heads",
         caption=(
-            "On one backbone, from the ordinary probe (radius scale 0, the smallest point) to the"
-            " bound-optimal head (1, the largest). Star: the head that it is ranked by,"
-            f" {ranking.protocol.head}. Attacked accuracy of heads on the line is over points that"
+            "On one backbone, from the ordinary probe (radius scale 0, the smallest point) to one"
+            " fitted against the whole displacement (1, the largest). Star: the head that"
+            " it is ranked"
+            f" by, {ranking.protocol.head}. Attacked accuracy of heads on the line is over"
+            " points that"
             " attacks on other heads found, so it flatters more than the star's. --head picks one."
         ),
         figure=drawn,

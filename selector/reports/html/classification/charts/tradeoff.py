@@ -11,7 +11,7 @@ from selector.reports.html.charts.base import (
     Chart,
     axis_percent,
     figure,
-    first_points,
+    first_of,
 )
 from selector.reports.html.charts.plane import Mark, Plane, draw, mark
 from selector.reports.html.wording import with_span
@@ -48,8 +48,9 @@ def chart(ranking: Ranking) -> Chart:
         id="tradeoff",
         title="Clean against attacked accuracy",
         caption=(
-            f"{first_points(len(ranking.ranking))}Both of the {ranking.protocol.head} head, on the"
-            f" same {ranking.task.test_images} test images, with 95 % intervals over test images."
+            f"{first_of(POINTS, len(ranking.ranking))}Both of the {ranking.protocol.head} head, on"
+            f" the same {ranking.task.test_images} test images, with 95 % intervals over"
+            " test images."
             " Attacked accuracy is an upper estimate. On the line, the Pareto front, whoever is"
             " beaten in one is better in the other; masked candidates take no part."
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selector.records import RankedRegression, RegressionRanking
-from selector.reports.html.charts.base import ROWS, Chart, first_rows, lines, literal
+from selector.reports.html.charts.base import ROWS, Chart, first_of, lines, literal
 from selector.reports.html.charts.stack import Bar, drawn
 from selector.reports.html.table import Kind
 from selector.reports.squared import error, with_span
@@ -31,7 +31,7 @@ def chart(ranking: RegressionRanking) -> Chart:
         id="bounds",
         title="What each error bound is made up of",
         caption=(
-            f"{first_rows(len(ranking.ranking))}Estimated worst-case squared error of each"
+            f"{first_of(ROWS, len(ranking.ranking))}Estimated worst-case squared error of each"
             f" {ranking.protocol.head} head, on A∘g, with its 95 % interval: the head's clean"
             " error, what attacks on it added to that, and what the displacement that attacks"
             f" attained could add on top. Dashed: {error(mean)}, knowing only the mean; a bound"

@@ -1,4 +1,4 @@
-"""Heads between ordinary ridge and the bound-optimal one: clean against attacked error."""
+"""Heads by how much of the displacement they are fitted against: clean and attacked error."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def chart(ranking: RegressionRanking) -> Chart:
         id="frontier",
         title="The frontier of heads",
         caption=(
-            "On one backbone, from ordinary ridge (radius scale 0, the smallest point) to the"
-            " bound-optimal head (1, the largest); lower is better. Star: the head that it is"
-            f" ranked by, {ranking.protocol.head}. Attacked error of heads on the line is over"
+            "On one backbone, from ordinary ridge (radius scale 0, the smallest point) to one"
+            " fitted against the whole displacement (1, the largest); lower is better. Star: the"
+            f" head that it is ranked by, {ranking.protocol.head}. Attacked error of heads"
+            " on the line is over"
             " points that attacks on other heads found, so it flatters more than the star's."
             " --head picks one."
         ),

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from selector.records import RankedRegression, RegressionRanking
 from selector.reports.explain.regression import as_good_as_mean
-from selector.reports.html.charts.base import KINDS, LEGEND, POINTS, Chart, figure, first_points
+from selector.reports.html.charts.base import KINDS, LEGEND, POINTS, Chart, figure, first_of
 from selector.reports.html.charts.plane import Mark, Plane, draw, mark
 from selector.reports.html.regression.charts.axes import Axis, fitting, linear
 from selector.reports.squared import with_span
@@ -44,8 +44,9 @@ def chart(ranking: RegressionRanking) -> Chart:
         id="tradeoff",
         title="Clean against attacked error",
         caption=(
-            f"{first_points(len(ranking.ranking))}Both of the {ranking.protocol.head} head, on the"
-            f" same {ranking.task.test_images} test images, with 95 % intervals over test images;"
+            f"{first_of(POINTS, len(ranking.ranking))}Both of the {ranking.protocol.head} head, on"
+            f" the same {ranking.task.test_images} test images, with 95 % intervals over"
+            " test images;"
             " lower is better, so the best corner is at the bottom left. Attacked error is a lower"
             " estimate. On the line, the Pareto front, whoever is beaten in one is better in the"
             " other; masked candidates take no part."
