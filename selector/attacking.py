@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,15 +13,16 @@ from selector.controls import Controls, gradient_free
 from selector.diagnostics import Signs, signs
 from selector.heads import LinearHead
 from selector.pairs import in_doubt, search_pairs
+from selector.precision import PROBE_STEPS, PROBED, has_tensor_cores
 from selector.rows import Rows, ranges
 from selector.run import Run
-from selector.sensitivity import Aim, Pool, displacement_aim
+from selector.sensitivity import Aim, Pool, displacement, displacement_aim
 
 
 def attack_validation(
     run: Run, features: Rows, projection: Tensor, known: Sequence[Pool] = ()
 ) -> list[tuple[Images, Pool, slice]]:
-    """Attack validation images on A∘g, in fp32; then the run knows whether bf16 will do later on.
+    """Attack validation images on A∘g.
 
     A screening attacks them on g.
 
@@ -35,19 +37,27 @@ def attack_validation(
         AT_ONCE images at a time, what was attained on them, and which of the n they are.
     """
     split, screens = run.setting.task.validation, run.setting.protocol.screens
-    found, on_g, norms = [], [], []
+    if has_tensor_cores(run.setting.device):
+        _choose_precision(run, features)
+    found = []
     parts = zip(run.images(split).chunks(AT_ONCE), ranges(len(split), AT_ONCE), strict=True)
     for number, (images, rows) in enumerate(parts):
         clean = features[rows].to(run.setting.device, torch.float32)
         aim = displacement_aim(clean, None if screens else projection)
         attained = run.search(images, aim, run.budget)
         before = known[number].attained if known else ()
-        pool = Pool(clean, (*before, attained.features))
-        on_g.append(pool.displacement())
-        norms.append(torch.linalg.vector_norm(clean.double(), dim=1))
-        found.append((images, pool, rows))
-    run.precision.choose(torch.cat(on_g), torch.cat(norms), run.setting.device)
+        found.append((images, Pool(clean, (*before, attained.features)), rows))
     return found
+
+
+def _choose_precision(run: Run, features: Rows) -> None:
+    """Of all searches that follow, by a short one of few validation images on g."""
+    few = next(run.images(run.setting.task.validation).chunks(PROBED))
+    clean = features[: len(few.pixels)].to(run.setting.device, torch.float32)
+    budget = replace(run.budget, restarts=1, steps=PROBE_STEPS)
+    found = run.search(few, displacement_aim(clean), budget)
+    norms = torch.linalg.vector_norm(clean.double(), dim=1)
+    run.precision.choose(displacement(found.features, clean), norms)
 
 
 def attack_test(

@@ -5,22 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from selector.precision import Precision
 from selector.rows import Rows, ranges
 
 # So many images at a time are taken through everything whose results have a row of features each.
 AT_ONCE = 1024
-
-# bf16 has 8 bits: of features whose displacement is a smaller share of their norm, a search in it
-# attained 8 % less on small networks, above it at most 1 %.
-BF16_SHARE = 0.03
-
-PrecisionName = Literal["fp32", "bf16"]
-PRECISION_NAMES: dict[torch.dtype, PrecisionName] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 Features = Callable[[Tensor], Tensor]
 """Images (b,3,S,S) in [0,1] -> features (b,d)."""
@@ -44,7 +37,7 @@ class Images:
     backbone: Features
     device: torch.device
     batch_size: BatchSize
-    precision: Precision = field(default_factory=lambda: Precision())
+    precision: Precision = field(default_factory=Precision)
     first: int = 0
     digests: Tensor | None = None
 
@@ -58,41 +51,13 @@ class Images:
     def part(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Indices (b,) and images (b,3,S,S) float in [0,1] of some rows, on the device."""
         index = torch.arange(rows.start, rows.stop, device=self.device)
-        x = self.pixels[rows].to(self.device, torch.float32).div_(255)
+        # As bytes on the way to the device: in one call they would become floats before it.
+        x = self.pixels[rows].to(self.device).to(torch.float32).div_(255)
         return index, x.contiguous(memory_format=torch.channels_last)
 
     def searched(self, x: Tensor) -> Tensor:
         """Features (b,d) float32 of points (b,3,S,S) in the precision of the search."""
-        if self.precision.search == torch.float32:
-            return self.backbone(x)
-        with torch.autocast(x.device.type, self.precision.search):
-            return self.backbone(x).float()
-
-
-@dataclass
-class Precision:
-    """What searches compute in, shared by everything that runs one candidate.
-
-    Points that were found are always scored in fp32, whatever this is.
-    """
-
-    search: torch.dtype = torch.float32
-
-    def choose(self, displacement: Tensor, norms: Tensor, device: torch.device) -> None:
-        """Search in bf16 where the device is faster in it and it resolves what is searched for.
-
-        Args:
-            displacement: attained in fp32 (n,).
-            norms: of the features of the same images (n,).
-            device: that searches.
-        """
-        if bf16_is_fast(device) and displacement.mean() > BF16_SHARE * norms.mean():
-            self.search = torch.bfloat16
-
-
-def bf16_is_fast(device: torch.device) -> bool:
-    """Whether a device has units for bf16: CUDA devices from compute capability 8.0 on."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return self.precision.features(self.backbone, x)
 
 
 @dataclass

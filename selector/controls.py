@@ -6,6 +6,7 @@ A gradient attack that one of these beats has not followed a useful gradient.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,15 +109,30 @@ def _move_square(
     points: Tensor, x: Tensor, threat: ThreatModel, side: int, draw: list[int]
 ) -> Tensor:
     """Give every channel of one square per image a random sign, at full strength."""
-    delta = points - x
     height, width = x.shape[-2:]
     strength = threat.eps if threat.norm == "linf" else threat.eps / math.sqrt(3 * side * side)
-    for row, one in zip(delta, draw, strict=True):
-        generator = torch.Generator().manual_seed(one)
-        top = int(torch.randint(height - side + 1, (), generator=generator))
-        left = int(torch.randint(width - side + 1, (), generator=generator))
-        signs = 2 * torch.randint(2, (3, 1, 1), generator=generator) - 1
-        row[:, top : top + side, left : left + side] = strength * signs.to(row)
+    tops, lefts, signs = zip(
+        *(_square(one, height - side, width - side) for one in draw), strict=True
+    )
+    inside = (
+        _from(tops, side, height, x)[:, None, :, None] & _from(lefts, side, width, x)[:, None, None]
+    )
+    signed = strength * torch.stack(signs).to(x)[:, :, None, None]
+    delta = torch.where(inside, signed, points - x)
     if threat.norm == "linf":
         return threat.project(x + delta, x)
     return _outwards(x + delta, x, threat)
+
+
+def _square(seed: int, lowest: int, rightmost: int) -> tuple[int, int, Tensor]:
+    """Where a square begins, and the sign (3,) of each of its channels."""
+    generator = torch.Generator().manual_seed(seed)
+    top = int(torch.randint(lowest + 1, (), generator=generator))
+    left = int(torch.randint(rightmost + 1, (), generator=generator))
+    return top, left, 2 * torch.randint(2, (3,), generator=generator) - 1
+
+
+def _from(starts: Sequence[int], length: int, size: int, like: Tensor) -> Tensor:
+    """Which places (n,size) bool lie in the ``length`` from each start on."""
+    after = torch.arange(size) - torch.tensor(starts)[:, None]
+    return ((after >= 0) & (after < length)).to(like.device)

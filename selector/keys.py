@@ -6,8 +6,8 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from selector.batches import bf16_is_fast
 from selector.candidates import Candidate
+from selector.precision import has_tensor_cores
 from selector.protocol import PROTOCOL_VERSION
 from selector.radii import Smoothing
 from selector.run import Prepared
@@ -84,6 +84,6 @@ def backbone(candidate: Candidate, prepared: Prepared, setting: Setting) -> Cont
 def _where(setting: Setting) -> dict[str, Any]:
     return {
         "device": setting.device.type,
-        "bf16": bf16_is_fast(setting.device),
+        "tensor_cores": has_tensor_cores(setting.device),
         "versions": {name: version(name) for name in ("selector", "torch", "timm")},
     }

@@ -94,7 +94,7 @@ def recall(
 
 def _conditions(images: Images) -> tuple[object, ...]:
     """Which images, and all that decides how they are run."""
-    precision, batch = str(images.precision.search), images.batch_size.value
+    precision, batch = images.precision.search, images.batch_size.value
     return images.digests, images.first, precision, batch
 
 

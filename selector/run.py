@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from selector.backbones import Backbone
-from selector.batches import AT_ONCE, PRECISION_NAMES, BatchSize, Images, Precision, extract
+from selector.batches import AT_ONCE, BatchSize, Images, extract
 from selector.devices import Stopwatch, describe_device
 from selector.errors import CandidateError, UsageError
 from selector.heads import Labelled
 from selector.memo import Memo, recall
 from selector.peaks import device_peak, process_peak, reset_device_peak
+from selector.precision import Precision
 from selector.preflight import check_backbone
 from selector.records import Cost, Provenance
 from selector.search import Budget, Search, search
@@ -32,7 +33,8 @@ PREFLIGHT_IMAGES = 4
 
 # Images per pass start from this many input pixels, and shrink when memory runs out.
 _PIXELS_PER_BATCH = {"cpu": 32 * 224 * 224, "cuda": 256 * 224 * 224}
-_LARGEST_BATCH = 256
+# A pass of few small images leaves most of a GPU idle.
+_LARGEST_BATCH = {"cpu": 256, "cuda": 1024}
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ class Run:
 def first_batch_size(input_size: tuple[int, int], device: torch.device) -> int:
     """Images per pass to begin with, for a network that takes images of this height and width."""
     height, width = input_size
-    pixels = _PIXELS_PER_BATCH["cpu" if device.type == "cpu" else "cuda"]
-    return min(_LARGEST_BATCH, max(1, pixels // (height * width)))
+    kind = "cpu" if device.type == "cpu" else "cuda"
+    return min(_LARGEST_BATCH[kind], max(1, _PIXELS_PER_BATCH[kind] // (height * width)))
 
 
 def load(prepared: Prepared, setting: Setting) -> Run:
@@ -151,7 +153,7 @@ def cost(run: Run) -> Cost:
         forward_passes=passes.forward,
         backward_passes=passes.backward,
         batch_size=run.batch.value,
-        search_precision=PRECISION_NAMES[run.precision.search],
+        search_precision=run.precision.search,
         seconds_load=seconds.get("load", 0.0),
         seconds_features=seconds.get("features", 0.0),
         seconds_attack=seconds.get("attack", 0.0),

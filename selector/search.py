@@ -151,13 +151,14 @@ class Group:
 
         def run(rows: slice) -> tuple[Tensor, ...]:
             index = self.index[rows]
-            found = climb(
-                lambda x: self.aim(self.images.searched(x), index),
-                self.x[rows],
-                start[rows],
-                self.threat,
-                steps,
-            )
+            with self.images.precision.climbing():
+                found = climb(
+                    lambda x: self.aim(self.images.searched(x), index),
+                    self.x[rows],
+                    start[rows],
+                    self.threat,
+                    steps,
+                )
             return found.parts()
 
         return Ascent(*in_batches(len(self.x), self.images.batch_size, run))

@@ -10,6 +10,7 @@ from selector.attacks import ATTACKS
 from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
 from selector.pairs import RIVALS
+from selector.precision import PROBE_STEPS, PROBED, has_tensor_cores
 from selector.protocol import Protocol
 from selector.search import Budget
 from selector.tasks import Task
@@ -90,14 +91,21 @@ def pair_passes(protocol: Protocol, pairs: int = _PAIRS_EXPECTED) -> PassCount:
     return PassCount(pairs * budget.forward_passes, pairs * budget.backward_passes)
 
 
+def probe_passes(setting: Setting) -> PassCount:
+    """What it takes to choose the precision of searches, where there is a choice."""
+    images = min(PROBED, len(setting.task.validation)) if has_tensor_cores(setting.device) else 0
+    budget = replace(full_budget(setting.protocol), restarts=1, steps=PROBE_STEPS)
+    return PassCount(images * budget.forward_passes, images * budget.backward_passes)
+
+
 def fit_passes(setting: Setting, pairs: int = _PAIRS_EXPECTED) -> PassCount:
     """What the heads of a candidate take, for so many pairs in doubt per image and head."""
     protocol, validation = setting.protocol, len(setting.task.validation)
-    full, pair = full_budget(protocol), pair_passes(protocol, pairs)
+    full, pair, probe = full_budget(protocol), pair_passes(protocol, pairs), probe_passes(setting)
     plain = len(setting.task.train) + validation
     return PassCount(
-        plain + validation * (full.forward_passes + _VALIDATED * pair.forward),
-        validation * (full.backward_passes + _VALIDATED * pair.backward),
+        plain + probe.forward + validation * (full.forward_passes + _VALIDATED * pair.forward),
+        probe.backward + validation * (full.backward_passes + _VALIDATED * pair.backward),
     )
 
 
@@ -115,10 +123,13 @@ def _screening_passes(setting: Setting) -> PassCount:
     """Features; of validation and test images searches on g; of the latter controls."""
     task, full = setting.task, full_budget(setting.protocol)
     attacked, threats = len(task.validation) + len(task.test), len(setting.threats)
+    probe = probe_passes(setting)
     controls = len(task.test) * (NOISE_DRAWS + SEARCH_STEPS)
     return PassCount(
-        len(task.train) + attacked + threats * (attacked * full.forward_passes + controls),
-        threats * attacked * full.backward_passes,
+        len(task.train)
+        + attacked
+        + threats * (probe.forward + attacked * full.forward_passes + controls),
+        threats * (probe.backward + attacked * full.backward_passes),
     )
 
 

@@ -98,8 +98,11 @@ class Cost(Record):
     seconds_heads: float
     batch_size: Annotated[int, Field(description="images per pass at the end, after any halving")]
     search_precision: Annotated[
-        Literal["fp32", "bf16"],
-        Field(description="of the attacks on test images; what they found is scored in fp32"),
+        Literal["fp32", "tf32", "bf16"],
+        Field(
+            description="of the attacks: the coarsest that resolves what they look for; what"
+            " they found is scored in fp32"
+        ),
     ]
     peak_process_bytes: Annotated[
         int | None,

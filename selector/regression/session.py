@@ -33,7 +33,7 @@ from selector.run import Prepared
 from selector.scheduling import telling
 from selector.session import choose_conditions, report_images
 from selector.tasks.given_targets import GivenTargets
-from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget
+from selector.workload import HEAD_SEARCHES, Setting, full_budget, half_budget, probe_passes
 
 
 def run(
@@ -94,7 +94,7 @@ def planned_passes(setting: Setting) -> int:
     on_validation = full + len(RADIUS_SCALES) * half
     on_test = 2 * full + HEAD_SEARCHES * half + NOISE_DRAWS + SEARCH_STEPS
     attacked = len(task.validation) * (1 + on_validation) + len(task.test) * (1 + on_test)
-    return len(task.train) + attacked
+    return len(task.train) + attacked + probe_passes(setting).forward
 
 
 def _refuse(request: Request, *, dry_run: bool) -> None:
