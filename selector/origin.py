@@ -32,7 +32,7 @@ def provenance(
         pretraining=candidate.pretraining,
         tags=candidate.tags,
         architecture=backbone.architecture,
-        parameters=sum(p.numel() for p in backbone.network.parameters()),
+        parameters=backbone.parameter_count,
         input_size=backbone.input_size,
         feature_dim=feature_dim,
         mean=tuple(backbone.mean.flatten().tolist()),

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from selector.backbones import Backbone
+from selector.backbones import Backbone, fold_batch_norms
 from selector.batches import AT_ONCE, BatchSize, Images, extract
 from selector.devices import Stopwatch, describe_device
 from selector.errors import CandidateError, UsageError
@@ -131,7 +131,7 @@ def first_batch_size(input_size: tuple[int, int], device: torch.device) -> int:
 
 
 def load(prepared: Prepared, setting: Setting) -> Run:
-    """A candidate, checked and ready.
+    """A candidate, checked and ready, with batch normalisations folded into convolutions.
 
     Raises:
         CandidateError: it cannot be loaded, or fails a check.
@@ -142,6 +142,7 @@ def load(prepared: Prepared, setting: Setting) -> Run:
         backbone = prepared.load(setting.device)
         few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
         check_backbone(backbone, few, setting.threat)
+        fold_batch_norms(backbone.network, lambda: backbone(few))
     batch = BatchSize(first_batch_size(backbone.input_size, setting.device))
     return Run(backbone, setting, batch, watch, memo=prepared.memo)
 

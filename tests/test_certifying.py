@@ -169,7 +169,7 @@ def test_same_seed_same_certificates_whatever_the_batch_size_and_wherever_featur
     assert numbers(certify_candidate(prepared(ROBUST), setting, SMOOTHING)) == numbers(certified)
     monkeypatch.setattr(spool, "IN_MEMORY", 0)
     assert numbers(certify_candidate(prepared(ROBUST), setting, SMOOTHING)) == numbers(certified)
-    monkeypatch.setattr(running, "_LARGEST_BATCH", 7)
+    monkeypatch.setattr(running, "_LARGEST_BATCH", {"cpu": 7})
     found = certify_candidate(prepared(ROBUST), setting, SMOOTHING)
     assert found.cost.batch_size == 7
     # Sums of floats in another order may turn a vote, which moves a radius by little.

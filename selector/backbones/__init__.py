@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from selector.backbones.backbone import Backbone, Passes
+from selector.backbones.folding import fold_batch_norms
 from selector.backbones.hub_layout import read_config
 from selector.backbones.loading import check_files, load_backbone
 from selector.errors import first_line
@@ -12,6 +13,7 @@ __all__ = [
     "Passes",
     "check_files",
     "first_line",
+    "fold_batch_norms",
     "load_backbone",
     "read_config",
 ]

@@ -66,6 +66,8 @@ class Backbone(nn.Module):
         self.pretrained_license = license
         self.input_size = input_size
         self.interpolation = _RESIZE_MODES.get(interpolation, "bicubic")
+        # Of the network as published: folding leaves fewer.
+        self.parameter_count = sum(parameter.numel() for parameter in network.parameters())
         self.passes = Passes()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))

@@ -1,0 +1,120 @@
+"""Batch normalisations become part of convolutions, and nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from conftest import normal
+from timm.layers import BatchNormAct2d, StdConv2d
+from torch import Tensor, nn
+
+from selector.backbones import fold_batch_norms
+
+
+def images() -> Tensor:
+    return normal(4, 3, 32, 32, seed=1, dtype=torch.float32)
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Frozen, with normalisations that have seen images and do something."""
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight, module.running_var):
+                values.data.uniform_(0.5, 2, generator=generator)
+            for values in (module.bias, module.running_mean):
+                values.data.normal_(generator=generator)
+    return network.eval().requires_grad_(False)
+
+
+def gradient(network: nn.Module) -> Tensor:
+    x = images().requires_grad_(True)
+    return torch.autograd.grad(network(x).square().sum(), x)[0]
+
+
+def normalisations(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("resnet18", 0), ("test_efficientnet", 0), ("mobilenetv3_small_050", 0), ("densenet121", 62)],
+)
+def test_networks_of_timm_give_the_same_features_and_gradients(name: str, left: int) -> None:
+    network = lively(timm.create_model(name, num_classes=0))
+    there = normalisations(network)
+    before, slope = network(images()), gradient(network)
+    folded = fold_batch_norms(network, lambda: network(images()))
+    assert (folded, normalisations(network)) == (there - left, left)
+    assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5 * before.abs().amax())
+    assert torch.allclose(gradient(network), slope, rtol=1e-3, atol=1e-4 * slope.abs().amax())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+class Flow(nn.Module):
+    """A convolution and a normalisation, in some way one after the other."""
+
+    def __init__(
+        self, way: Callable[[Flow, Tensor], Tensor], conv: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.way = way
+        self.conv = conv or nn.Conv2d(3, 5, 3)
+        self.other = nn.Conv2d(3, 5, 3)
+        self.norm, self.second = BatchNormAct2d(5), nn.BatchNorm2d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.way(self, x).mean(dim=(2, 3))
+
+
+WAYS: dict[str, tuple[Callable[[Flow, Tensor], Tensor], int]] = {
+    "one after the other": (lambda f, x: f.norm(f.conv(x)), 1),
+    "something between": (lambda f, x: f.norm(f.conv(x).sin()), 0),
+    "something in place between": (lambda f, x: f.norm(f.conv(x).sin_()), 0),
+    "the convolution counts elsewhere": (lambda f, x: f.norm(y := f.conv(x)) + y, 0),
+    "the convolution is used twice": (lambda f, x: f.norm(f.conv(x)) + f.conv(x.sin()), 0),
+    "the normalisation is used twice": (lambda f, x: f.norm(f.conv(x)) + f.norm(f.other(x)), 0),
+    "one convolution, two normalisations": (lambda f, x: f.norm(y := f.conv(x)) + f.second(y), 0),
+    "two of each": (lambda f, x: f.norm(f.conv(x)) + f.second(f.other(x)), 2),
+    "its weight counts elsewhere": (lambda f, x: f.norm(f.conv(x)) * f.conv.weight.sum(), 0),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_only_what_comes_right_after_is_folded(name: str) -> None:
+    way, folds = WAYS[name]
+    torch.manual_seed(0)
+    network = lively(Flow(way))
+    before = network(images())
+    assert fold_batch_norms(network, lambda: network(images())) == folds
+    assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5)
+    if not folds:
+        assert torch.equal(network(images()), before)
+
+
+@pytest.mark.parametrize("conv", ["standardised", "parametrised", "hooked"])
+def test_convolutions_that_compute_more_stay(conv: str) -> None:
+    made = StdConv2d(3, 5, 3) if conv == "standardised" else nn.Conv2d(3, 5, 3)
+    if conv == "parametrised":
+        nn.utils.parametrizations.weight_norm(made)
+    if conv == "hooked":
+        made.register_forward_hook(lambda module, given, output: output.sin())
+    network = lively(Flow(WAYS["one after the other"][0], made))
+    before = network(images())
+    assert fold_batch_norms(network, lambda: network(images())) == 0
+    assert torch.equal(network(images()), before)
+
+
+def test_a_normalisation_by_the_batch_stays() -> None:
+    network = lively(Flow(WAYS["one after the other"][0]))
+    network.norm = BatchNormAct2d(5, track_running_stats=False).eval()
+    assert fold_batch_norms(network, lambda: network(images())) == 0
+
+
+def test_no_hook_is_left_behind() -> None:
+    network = lively(timm.create_model("test_efficientnet", num_classes=0))
+    fold_batch_norms(network, lambda: network(images()))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
