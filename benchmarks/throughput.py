@@ -7,7 +7,7 @@ the rate of a bare forward and backward pass of the same network at its best bat
     total ratio    seconds of the candidate / pure time of all its passes           (target 1.15)
 
 Pure time is that of the network as published, in the precision that the search took. What is
-measured has its batch normalisations folded, so a share of more than 1 is possible; the share of the
+measured has its batch normalisations folded, so a share above 1 is possible; the share of the
 folded network's own rate says what the loop costs.
 
 Networks are timm architectures with random weights, which serve for speed, on drawn images.
