@@ -72,6 +72,25 @@ def find_probe(run: Run) -> Probed:
         return Probed(train, validation, probe, task_projection(probe.head))
 
 
+@dataclass(frozen=True)
+class _Path:
+    """Heads along the radius scale, none of which is recommended yet."""
+
+    frontier: tuple[ChosenHead, ...]
+    bound_optimal: ChosenHead
+    projection: Tensor
+
+    def heads(self, tried: Sequence[tuple[float, float]]) -> Heads:
+        """With what :func:`_kept` or :func:`_certain` said of each."""
+        return Heads(
+            frontier=self.frontier,
+            validated=tuple(kept for kept, _ in tried),
+            recommended=self.frontier[tried.index(max(tried))],
+            bound_optimal=self.bound_optimal,
+            projection=self.projection,
+        )
+
+
 def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
     """The heads of a candidate, from training and validation images.
 
@@ -84,8 +103,41 @@ def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
         probed: of the same candidate.
         known: ``attained`` under a threat that this one contains; it counts here as well.
     """
+    path, attacked = _path(run, probed, known)
+    if run.setting.protocol.screens:
+        tried = [_certain(one, attacked, path.projection) for one in path.frontier]
+        return _fitted(path.heads(tried), attacked)
+    with run.watch.stage("attack"):
+        parts = [_tried(run, part, path.frontier, path.projection) for part in attacked]
+        return _fitted(path.heads([_kept(one, parts) for one in path.frontier]), parts)
+
+
+def fit_for_look(run: Run, probed: Probed) -> Fitted:
+    """The same with less: only heads that may be the recommended one have their pairs attacked.
+
+    What the attacks so far have left of a head is the most that can be left of it. So the head of
+    which most is left is attacked, until that is one which was.
+    """
+    path, parts = _path(run, probed, ())
+    attacked: set[int] = set()
+    with run.watch.stage("attack"):
+        while True:
+            tried = [_kept(one, parts) for one in path.frontier]
+            best = tried.index(max(tried))
+            if best in attacked:
+                return _fitted(path.heads(tried), parts)
+            head = path.frontier[best : best + 1]
+            parts = [_tried(run, part, head, path.projection) for part in parts]
+            attacked.add(best)
+
+
+def _fitted(heads: Heads, parts: Sequence[_Attacked]) -> Fitted:
+    return Fitted(heads, tuple(part.pool for part in parts))
+
+
+def _path(run: Run, probed: Probed, known: Sequence[Pool]) -> tuple[_Path, list[_Attacked]]:
+    """Heads against what an attack on A∘g attains on validation images, and these."""
     train, validation, projection = probed.train, probed.validation, probed.projection
-    screens = run.setting.protocol.screens
     with run.watch.stage("attack"):
         attacked = [
             _Attacked(images, pool, validation.labels[rows])
@@ -102,20 +154,8 @@ def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
             len(run.setting.task.classes),
             RADIUS_SCALES[1:],
         )
-        frontier = (probed.probe, *(one.before(projection) for one in path))
-    with run.watch.stage("attack"):
-        parts = [_tried(run, part, frontier, projection) for part in attacked]
-        tried = [
-            _certain(one, parts, projection) if screens else _kept(one, parts) for one in frontier
-        ]
-    heads = Heads(
-        frontier=frontier,
-        validated=tuple(kept for kept, _ in tried),
-        recommended=frontier[tried.index(max(tried))],
-        bound_optimal=bound_optimal.before(projection),
-        projection=projection,
-    )
-    return Fitted(heads, tuple(part.pool for part in parts))
+    frontier = (probed.probe, *(one.before(projection) for one in path))
+    return _Path(frontier, bound_optimal.before(projection), projection), attacked
 
 
 def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead], projection: Tensor) -> _Attacked:

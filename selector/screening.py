@@ -1,5 +1,7 @@
 """A look at one candidate: a short attack on a part of the test images, all heads' images used.
 
+Of the heads only those are attacked that may turn out to be the recommended one.
+
 Fewer training or validation images would give another head, better or worse; measured on the
 built-in zoo, halving them moved the estimate by up to 14 points in either direction. A shorter
 attack finds less displacement, which flatters. It also gives another bound-optimal head, which
@@ -18,7 +20,7 @@ from selector.attacking import attack_pairs
 from selector.batches import AT_ONCE
 from selector.choosing import Heads
 from selector.devices import full_precision
-from selector.fitting import find_probe, fit
+from selector.fitting import find_probe, fit_for_look
 from selector.records import Screened
 from selector.rows import Picked
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
@@ -100,7 +102,7 @@ def _heads_for(run: Run, look: Look) -> Heads:
     """
     passes = run.backbone.passes
     before = passes.forward, passes.backward
-    heads = fit(run, find_probe(run)).heads
+    heads = fit_for_look(run, find_probe(run)).heads
     if look.start > 0:
         passes.forward, passes.backward = before
     return heads

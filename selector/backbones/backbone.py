@@ -48,6 +48,8 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(
         self,
@@ -71,6 +73,9 @@ class Backbone(nn.Module):
         self.passes = Passes()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        # (x - mean) / std in one step over the images.
+        self.register_buffer("scale", 1 / self.std)
+        self.register_buffer("shift", -self.mean / self.std)
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,6 +85,8 @@ class Backbone(nn.Module):
             x = nn.functional.interpolate(
                 x, self.input_size, mode=self.interpolation, antialias=True, align_corners=False
             )
-        features = self.network.forward_features((x - self.mean) / self.std)  # type: ignore[operator]
+        features = self.network.forward_features(  # type: ignore[operator]
+            torch.addcmul(self.shift, x, self.scale)
+        )
         pooled: Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
         return pooled
