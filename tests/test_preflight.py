@@ -233,13 +233,13 @@ def test_dropout_left_in_training_mode_is_found():
     assert failure(candidate).code == "not_deterministic"
 
 
-@pytest.mark.parametrize("spoilt", ["weight", "std"])
+@pytest.mark.parametrize("spoilt", ["weight", "scale"])
 def test_a_backbone_whose_numbers_are_spoilt_after_loading_is_found(spoilt: str):
     candidate = backbone(Good())
     if spoilt == "weight":
         candidate.network.conv.weight.fill_(math.nan)
     else:
-        candidate.std.fill_(0)
+        candidate.scale.fill_(math.inf)
     assert failure(candidate).code == "non_finite_features"
 
 

@@ -31,6 +31,8 @@ def fold_batch_norms(network: nn.Module, features: Callable[[], Tensor]) -> int:
     Returns:
         How many were folded.
     """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return 0
     before, pairs = _pairs(network, features)
     replaced = [(name, network.get_submodule(name)) for pair in pairs for name in pair]
     for convolution, normalisation in pairs:
