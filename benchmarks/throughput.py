@@ -149,8 +149,8 @@ def main() -> None:
         options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def draw_task(folder: Path, images: int, size: int) -> Task:
-    """A task of drawn noise around a colour for each class, as files, so that decoding counts."""
+def draw_images(folder: Path, images: int, size: int) -> None:
+    """Noise around a colour for each class, as files, so that decoding counts."""
     generator = np.random.default_rng(0)
     for part, count in (("train", 4 * images), ("val", images // 2), ("test", images)):
         for place in range(count):
@@ -159,6 +159,11 @@ def draw_task(folder: Path, images: int, size: int) -> Task:
             target.mkdir(parents=True, exist_ok=True)
             noise = generator.normal(30 * label, 40, (size, size, 3)).clip(0, 255)
             Image.fromarray(noise.astype(np.uint8)).save(target / f"{place}.jpg", quality=90)
+
+
+def draw_task(folder: Path, images: int, size: int) -> Task:
+    """These, decoded."""
+    draw_images(folder, images, size)
     protocol = choose_protocol(
         "standard", "cuda", Overrides(train_images=4 * images, test_images=images), seed=0
     )

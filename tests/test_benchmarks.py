@@ -69,6 +69,44 @@ def test_the_speed_of_a_candidate_is_split_into_stages(
     least = 8 + 4 * 16 + 4
     assert least <= row["passes_backward"] <= least + 16 + 9 * (5 * 8 + 2 * 16)
     assert 0 < row["attack_share"] < row["total_ratio"]
+    assert (row["folded_norms"], row["search_precision"]) == (0, "fp32")
+
+
+def test_each_way_to_make_a_pass_that_there_is_has_a_rate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import passes
+
+    monkeypatch.setattr(passes, "NETWORKS", {"small": ("test_vit", "test_efficientnet")})
+    monkeypatch.setattr(passes, "SIDE", 160)
+    arguments = "passes --device cpu --images 2 -o"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "found.json")])
+    passes.main()
+    rows = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["folded_norms"] for row in rows] == [0, 13]
+    for row in rows:
+        assert min(row[way] for way in ("contiguous", "fp32", "folded")) > 0
+        assert not any(row[way] for way in ("tf32", "bf16", "graph", "compiled"))
+
+
+def test_a_ranking_of_networks_is_run_as_a_user_runs_it_and_told_by_stage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import architectures
+
+    monkeypatch.setattr(architectures, "NETWORKS", {"imagenet": ("test_vit",)})
+    arguments = "architectures --device cpu --images 8 --image-size 32 --eps 4/255 -o"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "found.json")])
+    architectures.main()
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert (found["exit_code"], found["skipped"]) == (0, [])
+    assert found["images"] == {"train_images": 32, "validation_images": 4, "test_images": 8}
+    (row,) = found["rows"]
+    assert row["network"] == "test_vit"
+    assert found["passes"] == row["forward_passes"] + row["backward_passes"] > 2 * 32
+    assert 0 < found["seconds_measuring"] < found["seconds"]
 
 
 def test_shares_and_passes_of_a_network_that_is_known(quality: ModuleType, bench: Any) -> None:
