@@ -19,7 +19,8 @@ from selector.devices import tensor_cores_for_fp32
 PrecisionName = Literal["fp32", "tf32", "bf16"]
 
 # bf16 has 8 significant bits: of features whose displacement is a smaller share of their norm, a
-# search in it attained 8 % less on small networks, above it at most 1 %. TF32 has 11.
+# search in it attained 2 to 23 % less, above it 0 to 4 %. TF32 has 11, and costs 0 to 2 % from an
+# eighth of that share on: benchmarks/precisions.py.
 BF16_SHARE = 0.03
 TF32_SHARE = BF16_SHARE / 2**3
 

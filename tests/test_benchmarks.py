@@ -180,3 +180,27 @@ def test_the_memory_benchmark_writes_a_task_of_the_size_it_says(
     assert len(task.classes) == memory.CLASSES
     row = memory.Row("train", 10_000, 1154.4, 52.0, 122.9, 23.0)
     assert "10,000 images  peak   1154 MB  growth    +52 MB" in memory.describe(row)
+
+
+def test_emulated_tf32_has_eleven_significant_bits_and_touches_climbs_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import precisions
+
+    values = normal(1000, seed=4, dtype=torch.float32)
+    near = precisions.rounded(values)
+    mantissas, _ = torch.frexp(near)
+    assert torch.equal(mantissas * 2**11, (mantissas * 2**11).round())
+    assert ((near - values).abs() <= values.abs() * 2.0**-11).all()
+    assert not torch.equal(near, values)
+    weight = normal(6, SIZE, seed=1, dtype=torch.float32)
+    features = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, 6))
+    features[1].weight.data = weight
+    pixels = torch.randint(100, 156, (5, *SHAPE), dtype=torch.uint8)
+    network = sys.modules["networks"].Network("linear", features.requires_grad_(False), pixels, ())
+    row = precisions.measure(network, THREAT, torch.device("cpu"))
+    # Of a linear network every precision finds the same corner, and fp32 scores it.
+    assert row.chosen == "bf16"
+    assert row.tf32 == pytest.approx(1, abs=1e-3)
+    assert row.bf16 == pytest.approx(1, abs=0.02)
