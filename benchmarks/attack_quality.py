@@ -33,7 +33,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from selector.devices import choose_device, describe_device, full_precision
+from selector.devices import choose_device, describe_device
+from selector.precision import full_precision
 
 # Restarts and steps of the presets, of a GPU 2x10, 5x20 and 10x50, of a CPU 1x8, 2x10 and 5x20, and
 # of as many passes as peers take: 1x9 as PGD of 10 steps.

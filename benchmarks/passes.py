@@ -36,8 +36,8 @@ from throughput import NETWORKS, best_of, gradient_pass
 from torch import Tensor
 
 from selector.backbones import Backbone, fold_batch_norms
-from selector.devices import choose_device, describe_device, full_precision, keep_freed_memory
-from selector.precision import Precision, PrecisionName, has_tensor_cores
+from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.precision import Precision, PrecisionName, full_precision, has_tensor_cores
 from selector.run import first_batch_size
 
 SIDE = 224

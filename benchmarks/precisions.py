@@ -32,8 +32,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Images
-from selector.devices import choose_device, describe_device, full_precision
-from selector.precision import BF16_SHARE, TF32_SHARE, Precision, PrecisionName, has_tensor_cores
+from selector.devices import choose_device, describe_device
+from selector.precision import (
+    BF16_SHARE,
+    TF32_SHARE,
+    Precision,
+    PrecisionName,
+    full_precision,
+    has_tensor_cores,
+)
 from selector.search import Budget, search
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
@@ -125,7 +132,7 @@ def emulated(name: str, device: torch.device) -> Iterator[None]:
     if name != "tf32" or has_tensor_cores(device):
         yield
         return
-    with patch("selector.precision.tensor_cores_for_fp32", AsTensorCores):
+    with patch("selector.precision._tensor_cores", AsTensorCores):
         yield
 
 

@@ -40,10 +40,10 @@ from timm.models import save_for_hf
 
 from selector.backbones import Backbone, fold_batch_norms, load_backbone
 from selector.candidates import Candidate, Pinned
-from selector.devices import choose_device, describe_device, full_precision, keep_freed_memory
+from selector.devices import choose_device, describe_device, keep_freed_memory
 from selector.evaluation import evaluate
 from selector.fetching import prepare
-from selector.precision import Precision
+from selector.precision import Precision, full_precision
 from selector.protocol import Overrides, choose_protocol
 from selector.run import Prepared, first_batch_size
 from selector.tasks import Task, load_task

@@ -10,10 +10,11 @@ from torch import Tensor
 from selector import intervals, keys
 from selector.candidates import Candidate
 from selector.choosing import ChosenHead, choose_probe
-from selector.devices import describe_device, full_precision
+from selector.devices import describe_device
 from selector.heads import Labelled
 from selector.measuring import Measuring
 from selector.peaks import device_peak, process_peak
+from selector.precision import full_precision
 from selector.radii import Smoothing
 from selector.records import (
     CertificationCost,

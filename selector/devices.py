@@ -72,32 +72,6 @@ def _cpu() -> str:
     return f"{machine} {units}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """No TF32 in what is scored: a displacement is a small difference of large features."""
-    with _float32("highest", tf32=False):
-        yield
-
-
-@contextmanager
-def tensor_cores_for_fp32() -> Iterator[None]:
-    """TF32, whose products have 11 significant bits, for a search whose result is scored later."""
-    with _float32("high", tf32=True):
-        yield
-
-
-@contextmanager
-def _float32(matmuls: str, *, tf32: bool) -> Iterator[None]:
-    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision(matmuls)
-    torch.backends.cudnn.allow_tf32 = tf32
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(matmul)
-        torch.backends.cudnn.allow_tf32 = cudnn
-
-
 def no_room() -> CandidateError:
     """The failure of a network that this machine or device has no memory for."""
     return CandidateError(

@@ -12,10 +12,10 @@ from selector.attacking import attack_pairs, attack_test
 from selector.baselines import baselines
 from selector.batches import AT_ONCE, Images
 from selector.choosing import Heads
-from selector.devices import full_precision
 from selector.diagnostics import protocol_flags
 from selector.fitting import Fitted, Probed, find_probe, fit
 from selector.outcomes import HeadOutcomes, Outcomes, joined, outcomes
+from selector.precision import full_precision
 from selector.records import Evaluation
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
 from selector.sensitivity import Pool, loss_aim

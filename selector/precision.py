@@ -14,8 +14,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from selector.devices import tensor_cores_for_fp32
-
 PrecisionName = Literal["fp32", "tf32", "bf16"]
 
 # bf16 has 8 significant bits: of features whose displacement is a smaller share of their norm, a
@@ -60,10 +58,36 @@ class Precision:
         if self.search != "tf32":
             yield
             return
-        with tensor_cores_for_fp32():
+        with _tensor_cores():
             yield
 
 
 def has_tensor_cores(device: torch.device) -> bool:
     """Whether a device has units for bf16 and TF32: CUDA from compute capability 8.0 on."""
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No TF32 in what is scored: a displacement is a small difference of large features."""
+    with _float32("highest", tf32=False):
+        yield
+
+
+@contextmanager
+def _tensor_cores() -> Iterator[None]:
+    """TF32, whose products have 11 significant bits, for a search whose result is scored later."""
+    with _float32("high", tf32=True):
+        yield
+
+
+@contextmanager
+def _float32(matmuls: str, *, tf32: bool) -> Iterator[None]:
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(matmuls)
+    torch.backends.cudnn.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = cudnn

@@ -19,8 +19,8 @@ from torch import Tensor
 from selector.attacking import attack_pairs
 from selector.batches import AT_ONCE
 from selector.choosing import Heads
-from selector.devices import full_precision
 from selector.fitting import find_probe, fit_for_look
+from selector.precision import full_precision
 from selector.records import Screened
 from selector.rows import Picked
 from selector.run import Prepared, Run, as_candidate_errors, cost, load

@@ -290,6 +290,12 @@ def test_help_names_both_the_task_and_the_exit_codes(environment: dict[str, str]
     assert "--eps" in rank.stdout
 
 
+def test_python_runs_the_package_as_the_same_program(environment: dict[str, str]) -> None:
+    line = (sys.executable, "-m", "selector", "--version")
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == installed("--version", env=environment).stdout
+
+
 def test_shell_init_makes_the_reserved_word_work_in_bash(environment: dict[str, str]) -> None:
     script = 'shopt -s expand_aliases\neval "$(selector shell-init bash)"\nselect --version\n'
     path = f"{BIN}:{environment['PATH']}"

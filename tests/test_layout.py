@@ -243,7 +243,7 @@ def test_imports_form_no_circle() -> None:
 @pytest.mark.parametrize(
     ("module", "importers"),
     [
-        ("selector.cli", {"selector.cli"}),
+        ("selector.cli", {"selector.cli", "selector.__main__"}),
         (
             "selector.session",
             {

@@ -16,11 +16,11 @@ from quality.autoattack import ATTACKS, Composed, Target
 from quality.scores import SCORES, recommended, report
 from quality.truth import Key, Truth
 from selector.candidates import Candidate, Pinned
-from selector.devices import full_precision
 from selector.errors import CandidateError
 from selector.evaluation import measure, prior_loss
 from selector.fetching import prepare
 from selector.fitting import find_probe, fit
+from selector.precision import full_precision
 from selector.protocol import Overrides, Protocol, choose_protocol
 from selector.records import Evaluation
 from selector.run import Prepared, Run, as_candidate_errors, cost, load

@@ -9,8 +9,8 @@ from torch import Tensor
 from selector.attacking import attack_test
 from selector.batches import AT_ONCE, Images
 from selector.choosing import Heads
-from selector.devices import full_precision
 from selector.outcomes import Outcomes, joined
+from selector.precision import full_precision
 from selector.records import RegressionEvaluation
 from selector.regression.fitting import examples, fit
 from selector.regression.outcomes import HeadOutcomes, outcomes
