@@ -11,7 +11,7 @@ from conftest import normal
 from timm.layers import BatchNormAct2d, StdConv2d
 from torch import Tensor, nn
 
-from selector.backbones import fold_batch_norms
+from selector.backbones import Folded, fold_batch_norms
 
 
 def images() -> Tensor:
@@ -40,15 +40,15 @@ def normalisations(network: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "left"),
+    ("name", "maps"),
     [("resnet18", 0), ("test_efficientnet", 0), ("mobilenetv3_small_050", 0), ("densenet121", 62)],
 )
-def test_networks_of_timm_give_the_same_features_and_gradients(name: str, left: int) -> None:
+def test_networks_of_timm_give_the_same_features_and_gradients(name: str, maps: int) -> None:
     network = lively(timm.create_model(name, num_classes=0))
     there = normalisations(network)
     before, slope = network(images()), gradient(network)
     folded = fold_batch_norms(network, lambda: network(images()))
-    assert (folded, normalisations(network)) == (there - left, left)
+    assert (folded, normalisations(network)) == (Folded(there - maps, maps), 0)
     assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5 * before.abs().amax())
     assert torch.allclose(gradient(network), slope, rtol=1e-3, atol=1e-4 * slope.abs().amax())
     assert not any(parameter.requires_grad for parameter in network.parameters())
@@ -88,11 +88,11 @@ def test_only_what_comes_right_after_is_folded(name: str) -> None:
     way, folds = WAYS[name]
     torch.manual_seed(0)
     network = lively(Flow(way))
-    before = network(images())
-    assert fold_batch_norms(network, lambda: network(images())) == folds
+    before, slope = network(images()), gradient(network)
+    found = fold_batch_norms(network, lambda: network(images()))
+    assert found.convolutions == folds
     assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5)
-    if not folds:
-        assert torch.equal(network(images()), before)
+    assert torch.allclose(gradient(network), slope, rtol=1e-3, atol=1e-4 * slope.abs().amax())
 
 
 @pytest.mark.parametrize("conv", ["standardised", "parametrised", "hooked"])
@@ -104,14 +104,38 @@ def test_convolutions_that_compute_more_stay(conv: str) -> None:
         made.register_forward_hook(lambda module, given, output: output.sin())
     network = lively(Flow(WAYS["one after the other"][0], made))
     before = network(images())
-    assert fold_batch_norms(network, lambda: network(images())) == 0
-    assert torch.equal(network(images()), before)
+    found = fold_batch_norms(network, lambda: network(images()))
+    assert found == Folded(convolutions=0, maps=2)
+    assert network.conv is made
+    assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5)
 
 
 def test_a_normalisation_by_the_batch_stays() -> None:
     network = lively(Flow(WAYS["one after the other"][0]))
-    network.norm = BatchNormAct2d(5, track_running_stats=False).eval()
-    assert fold_batch_norms(network, lambda: network(images())) == 0
+    network.norm = by_batch = BatchNormAct2d(5, track_running_stats=False).eval()
+    assert fold_batch_norms(network, lambda: network(images())).convolutions == 0
+    assert network.norm is by_batch
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_map_is_of_the_type_of_what_it_is_given_as_a_normalisation_is(affine: bool) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3, affine=affine), nn.Flatten())
+    network[0].running_mean.fill_(0.25)
+    network[0].running_var.fill_(4)
+    network.eval()
+    x = images().bfloat16().double().float()
+    before = network(x)
+    assert fold_batch_norms(network, lambda: network(x)) == Folded(maps=1)
+    assert torch.allclose(network(x), before, rtol=1e-6, atol=1e-6)
+    assert network(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_where_the_features_would_change_all_stays() -> None:
+    network = lively(Flow(WAYS["its weight counts elsewhere"][0]))
+    before, modules = network(images()), dict(network.named_modules())
+    assert fold_batch_norms(network, lambda: network(images())) == Folded()
+    assert dict(network.named_modules()) == modules
+    assert torch.equal(network(images()), before)
 
 
 def test_no_hook_is_left_behind() -> None:
