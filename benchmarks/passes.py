@@ -32,7 +32,7 @@ import torch
 from provenance import commit
 from rich.console import Console
 from rich.table import Table
-from throughput import NETWORKS, best_of, gradient_pass
+from throughput import NETWORKS, gradient_pass, median_seconds
 from torch import Tensor
 
 from selector.backbones import Backbone, fold_batch_norms
@@ -96,7 +96,7 @@ def measure(name: str, images: int, device: torch.device, *, compiled: bool) -> 
     x = torch.rand(images, 3, SIDE, SIDE, device=device)
 
     def rate(call: Callable[[], None]) -> float:
-        return images / best_of(call, device)
+        return images / median_seconds(call, device)
 
     def passing(precision: PrecisionName) -> float:
         how = Precision(precision)

@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import timm
@@ -248,10 +249,11 @@ def bare_seconds(backbone: Backbone, precision: Precision, setting: Setting) -> 
         x = torch.rand(batch, 3, size, size, device=setting.device)
         x = x.contiguous(memory_format=torch.channels_last)
         try:
-            forward = best_of(partial(plain_pass, backbone, x), setting.device) / batch
+            forward = median_seconds(partial(plain_pass, backbone, x), setting.device) / batch
             with precision.climbing():
                 both = (
-                    best_of(partial(gradient_pass, backbone, precision, x), setting.device) / batch
+                    median_seconds(partial(gradient_pass, backbone, precision, x), setting.device)
+                    / batch
                 )
         except torch.OutOfMemoryError:
             break
@@ -272,8 +274,8 @@ def gradient_pass(backbone: Backbone, precision: Precision, x: torch.Tensor) -> 
     torch.autograd.grad(precision.features(backbone, x).square().sum(), x)
 
 
-def best_of(call: Callable[[], None], device: torch.device, repeats: int = 2) -> float:
-    """Seconds of the fastest of a few calls, after one that sets things up."""
+def median_seconds(call: Callable[[], None], device: torch.device, repeats: int = 5) -> float:
+    """Of some calls, after one that sets things up: what they are set against has no best call."""
     seconds = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
@@ -281,7 +283,7 @@ def best_of(call: Callable[[], None], device: torch.device, repeats: int = 2) ->
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - began)
-    return min(seconds[1:])
+    return median(seconds[1:])
 
 
 def show(rows: list[Row], seconds_decode: float) -> None:
