@@ -12,7 +12,7 @@ folded network's own rate says what the loop costs.
 
 Networks are timm architectures with random weights, which serve for speed, on drawn images.
 
-    python benchmarks/throughput.py                         # small, for a CPU: three minutes
+    python benchmarks/throughput.py                         # small, for a CPU: six minutes
     python benchmarks/throughput.py --device cuda --networks imagenet --images 512
 """
 
@@ -52,7 +52,7 @@ from selector.threat import ThreatModel
 from selector.workload import Setting
 
 NETWORKS = {
-    "small": ("test_vit", "resnet18", "mobilenetv3_small_100", "deit_tiny_patch16_224"),
+    "small": ("resnet18", "mobilenetv3_small_100", "deit_tiny_patch16_224"),
     "imagenet": (
         "resnet18", "resnet50", "wide_resnet50_2", "convnext_tiny", "convnext_base",
         "efficientnet_b0", "mobilenetv3_large_100", "vit_small_patch16_224",
