@@ -22,6 +22,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -111,7 +112,7 @@ def measure(name: str, images: int, device: torch.device, *, compiled: bool) -> 
     ways: tuple[PrecisionName, ...] = ("fp32", "tf32", "bf16") if on_cores else ("fp32",)
     for precision in ways:
         found[precision] = passing(precision)
-    found["folded_norms"] = fold_batch_norms(backbone.network, lambda: backbone(x[:4]))
+    found["folded_norms"] = asdict(fold_batch_norms(backbone.network, backbone, x[:4]))
     best = Precision(ways[-1])
     found["folded"] = passing(best.search)
     if device.type == "cuda":

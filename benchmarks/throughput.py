@@ -39,7 +39,7 @@ from rich.console import Console
 from rich.table import Table
 from timm.models import save_for_hf
 
-from selector.backbones import Backbone, fold_batch_norms, load_backbone
+from selector.backbones import Backbone, Folded, fold_batch_norms, load_backbone
 from selector.candidates import Candidate, Pinned
 from selector.devices import choose_device, describe_device, keep_freed_memory
 from selector.evaluation import evaluate
@@ -79,7 +79,7 @@ class Row:
     peak_device_bytes: int | None
     forward_rate: float
     forward_backward_rate: float
-    folded_norms: int
+    folded_norms: Folded
     folded_forward_backward_rate: float
     passes_forward: int
     passes_backward: int
@@ -172,7 +172,7 @@ def draw_task(folder: Path, images: int, size: int) -> Task:
 
 
 def measure(name: str, folder: Path, setting: Setting) -> Row:
-    """One network: bare rates first, then a whole candidate."""
+    """One network: a whole candidate, then bare rates."""
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     save_for_hf(timm.create_model(name, pretrained=False), str(folder), safe_serialization=True)
@@ -189,7 +189,7 @@ def measure(name: str, folder: Path, setting: Setting) -> Row:
     few = torch.rand(4, 3, *backbone.input_size, device=setting.device)
     with full_precision():
         bare = bare_seconds(backbone, precision, setting)
-        folded_norms = fold_batch_norms(backbone.network, lambda: backbone(few))
+        folded_norms = fold_batch_norms(backbone.network, backbone, few)
         folded = bare_seconds(backbone, precision, setting)
     # All but the clean features of the three parts are the attack's.
     plain = len(setting.task.train) + len(setting.task.validation) + len(setting.task.test)

@@ -142,7 +142,7 @@ def load(prepared: Prepared, setting: Setting) -> Run:
         backbone = prepared.load(setting.device)
         few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
         check_backbone(backbone, few, setting.threat)
-        fold_batch_norms(backbone.network, lambda: backbone(few))
+        fold_batch_norms(backbone.network, backbone, few)
     batch = BatchSize(first_batch_size(backbone.input_size, setting.device))
     return Run(backbone, setting, batch, watch, memo=prepared.memo)
 

@@ -47,7 +47,7 @@ def test_networks_of_timm_give_the_same_features_and_gradients(name: str, maps: 
     network = lively(timm.create_model(name, num_classes=0))
     there = normalisations(network)
     before, slope = network(images()), gradient(network)
-    folded = fold_batch_norms(network, lambda: network(images()))
+    folded = fold_batch_norms(network, network, images())
     assert (folded, normalisations(network)) == (Folded(there - maps, maps), 0)
     assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5 * before.abs().amax())
     assert torch.allclose(gradient(network), slope, rtol=1e-3, atol=1e-4 * slope.abs().amax())
@@ -89,7 +89,7 @@ def test_only_what_comes_right_after_is_folded(name: str) -> None:
     torch.manual_seed(0)
     network = lively(Flow(way))
     before, slope = network(images()), gradient(network)
-    found = fold_batch_norms(network, lambda: network(images()))
+    found = fold_batch_norms(network, network, images())
     assert found.convolutions == folds
     assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5)
     assert torch.allclose(gradient(network), slope, rtol=1e-3, atol=1e-4 * slope.abs().amax())
@@ -104,8 +104,8 @@ def test_convolutions_that_compute_more_stay(conv: str) -> None:
         made.register_forward_hook(lambda module, given, output: output.sin())
     network = lively(Flow(WAYS["one after the other"][0], made))
     before = network(images())
-    found = fold_batch_norms(network, lambda: network(images()))
-    assert found == Folded(convolutions=0, maps=2)
+    found = fold_batch_norms(network, network, images())
+    assert found == Folded(convolutions=0, maps=1)
     assert network.conv is made
     assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5)
 
@@ -113,7 +113,7 @@ def test_convolutions_that_compute_more_stay(conv: str) -> None:
 def test_a_normalisation_by_the_batch_stays() -> None:
     network = lively(Flow(WAYS["one after the other"][0]))
     network.norm = by_batch = BatchNormAct2d(5, track_running_stats=False).eval()
-    assert fold_batch_norms(network, lambda: network(images())).convolutions == 0
+    assert fold_batch_norms(network, network, images()).convolutions == 0
     assert network.norm is by_batch
 
 
@@ -125,7 +125,7 @@ def test_a_map_is_of_the_type_of_what_it_is_given_as_a_normalisation_is(affine: 
     network.eval()
     x = images().bfloat16().double().float()
     before = network(x)
-    assert fold_batch_norms(network, lambda: network(x)) == Folded(maps=1)
+    assert fold_batch_norms(network, network, x) == Folded(maps=1)
     assert torch.allclose(network(x), before, rtol=1e-6, atol=1e-6)
     assert network(x.bfloat16()).dtype == torch.bfloat16
 
@@ -133,12 +133,47 @@ def test_a_map_is_of_the_type_of_what_it_is_given_as_a_normalisation_is(affine: 
 def test_where_the_features_would_change_all_stays() -> None:
     network = lively(Flow(WAYS["its weight counts elsewhere"][0]))
     before, modules = network(images()), dict(network.named_modules())
-    assert fold_batch_norms(network, lambda: network(images())) == Folded()
+    assert fold_batch_norms(network, network, images()) == Folded()
     assert dict(network.named_modules()) == modules
     assert torch.equal(network(images()), before)
 
 
+def functional(f: Flow, x: Tensor) -> Tensor:
+    return nn.functional.batch_norm(f.conv(x), f.norm.running_mean, f.norm.running_var) + f.norm(
+        f.other(x)
+    )
+
+
+HARMLESS: dict[str, Callable[[Flow, Tensor], Tensor]] = {
+    "its statistics are read": functional,
+    "its type is read": lambda f, x: f.norm(f.conv(x).to(f.norm.weight.dtype)),
+    "it is given its input by name": lambda f, x: f.second(input=f.conv(x)),
+    "it is never used": lambda f, x: f.conv(x),
+    "one large feature hides the others": lambda f, x: torch.cat(
+        [f.norm(y := f.conv(x)) + y, torch.full_like(x[:, :1, :-2, :-2], 1e5)], dim=1
+    ),
+    "only the gradient goes elsewhere": lambda f, x: f.norm(y := f.conv(x)) + y - y.detach(),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_code_that_folding_would_break_stays_as_it_is(name: str) -> None:
+    torch.manual_seed(0)
+    network = lively(Flow(HARMLESS[name]))
+    before, slope, modules = network(images()), gradient(network), dict(network.named_modules())
+    assert fold_batch_norms(network, network, images()) == Folded()
+    assert dict(network.named_modules()) == modules
+    assert torch.equal(network(images()), before)
+    assert torch.equal(gradient(network), slope)
+
+
+def test_a_convolution_in_training_mode_stays() -> None:
+    network = lively(Flow(WAYS["one after the other"][0]))
+    network.conv.train()
+    assert fold_batch_norms(network, network, images()).convolutions == 0
+
+
 def test_no_hook_is_left_behind() -> None:
     network = lively(timm.create_model("test_efficientnet", num_classes=0))
-    fold_batch_norms(network, lambda: network(images()))
+    fold_batch_norms(network, network, images())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
