@@ -14,23 +14,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from provenance import commit
+from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
 from throughput import NETWORKS, draw_images
 from timm.models import save_for_hf
+
+from selector.devices import choose_device
 
 STAGES = ("load", "features", "attack", "heads")
 
@@ -66,12 +65,11 @@ def main() -> None:
         began = time.perf_counter()
         done = subprocess.run(command, check=False)
         seconds = time.perf_counter() - began
+        if done.returncode not in (0, 3):
+            raise SystemExit(f"selector rank ended with exit code {done.returncode}")
         ranking = json.loads((folder / "ranking.json").read_text(encoding="utf-8"))
     report = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("selector", "torch", "timm")},
+        **circumstances(choose_device(options.device)),
         "settings": {key: str(value) for key, value in vars(options).items() if key != "output"},
         "exit_code": done.returncode,
         "seconds": seconds,
@@ -79,8 +77,7 @@ def main() -> None:
     }
     show(report)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write(report, options.output)
 
 
 def make(name: str, folder: Path) -> None:

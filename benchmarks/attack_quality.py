@@ -13,14 +13,10 @@ budget of ``standard`` included.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
@@ -28,12 +24,12 @@ import torch
 from competitors import Bench
 from networks import built_in, pretrained
 from peers import PEERS
-from provenance import commit
+from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from selector.devices import choose_device, describe_device
+from selector.devices import choose_device
 from selector.precision import full_precision
 
 # Restarts and steps of the presets, of a GPU 2x10, 5x20 and 10x50, of a CPU 1x8, 2x10 and 5x20, and
@@ -90,14 +86,7 @@ def main() -> None:
     behind, speed = summarise(rows), speedups(rows)
     if options.output:
         report = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "device": describe_device(device).model_dump(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "versions": {
-                name: version(name) for name in (VERSIONS[:3] if options.no_peers else VERSIONS)
-            },
+            **circumstances(device, VERSIONS[:3] if options.no_peers else VERSIONS),
             "seeds": {"ours": 0, "tenfold": 1, "peers": 0},
             "images": options.images,
             "weights_images": options.weights_images if options.weights else 0,
@@ -106,8 +95,7 @@ def main() -> None:
             "ours_behind_at_equal_passes": behind,
             "rows": [asdict(row) for row in rows],
         }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write(report, options.output)
 
 
 def measure(bench: Bench, peers: bool) -> list[Row]:

@@ -20,17 +20,13 @@ displacement and bound move when a representation is no longer frozen.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from networks import ZOO
-from provenance import commit
+from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -40,15 +36,16 @@ import selector
 from selector import bounds
 from selector.backbones import Backbone, load_backbone
 from selector.choosing import choose_probe
-from selector.devices import choose_device, describe_device
+from selector.devices import choose_device
 from selector.heads import Labelled, LinearHead, task_projection
+from selector.precision import full_precision
 from selector.protocol import Sizes
 from selector.tasks import Task, load_task
 from selector.tasks.decoding import Split
 from selector.threat import ThreatModel
 
 BEST = ("tiny_resnet.cifar10_linf_8", "tiny_resnet.cifar10_linf_4", "tiny_resnet.cifar10_linf_2")
-ORDINARY = "tiny_resnet.cifar10"
+NETWORKS = (*BEST, "tiny_resnet.cifar10")
 SIDE, BATCH, WARMUP = 32, 50, 0.1
 RATES = (3e-4, 1e-3, 3e-3)
 SIZES = Sizes(train=1000, validation=64, test=128)
@@ -82,19 +79,16 @@ def main() -> None:
     task = load_task("builtin:digits", image_size=SIDE, sizes=SIZES, seed=options.seed)
     threat = ThreatModel("linf", 4 / 255)
     began = time.perf_counter()
-    rows = [
-        transferred(name, way, task, threat, device, options.epochs, options.seed)
-        for name in (*BEST, ORDINARY)
-        for way in WAYS
-    ]
+    with full_precision():
+        rows = [
+            transferred(name, way, task, threat, device, options.epochs, options.seed)
+            for name in NETWORKS
+            for way in WAYS
+        ]
     show(rows)
     if options.output:
         report = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "device": describe_device(device).model_dump(),
-            "python": platform.python_version(),
-            "versions": {name: version(name) for name in ("selector", "torch", "timm")},
+            **circumstances(device),
             "task": task.name,
             "images": {part: len(getattr(task, part)) for part in ("train", "validation", "test")},
             "threat": str(threat),
@@ -102,8 +96,7 @@ def main() -> None:
             "seconds": time.perf_counter() - began,
             "rows": [asdict(row) for row in rows],
         }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write(report, options.output)
 
 
 def transferred(

@@ -18,26 +18,22 @@ Networks are timm architectures with random weights, which serve for speed, on d
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import timm
 import torch
-from provenance import commit
+from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
 from throughput import NETWORKS, gradient_pass, median_seconds
 from torch import Tensor
 
 from selector.backbones import Backbone, fold_batch_norms
-from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.devices import choose_device, keep_freed_memory
 from selector.precision import Precision, PrecisionName, full_precision, has_tensor_cores
 from selector.run import first_batch_size
 
@@ -68,18 +64,12 @@ def main() -> None:
     show(rows)
     if options.output:
         report = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "device": describe_device(device).model_dump(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "versions": {name: version(name) for name in ("selector", "torch", "timm")},
+            **circumstances(device),
             "images": images,
             "side": SIDE,
             "rows": rows,
         }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write(report, options.output)
 
 
 def measure(name: str, images: int, device: torch.device, *, compiled: bool) -> dict[str, object]:

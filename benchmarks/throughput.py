@@ -19,15 +19,11 @@ Networks are timm architectures with random weights, which serve for speed, on d
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
@@ -35,13 +31,14 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
+from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
 from timm.models import save_for_hf
 
 from selector.backbones import Backbone, Folded, fold_batch_norms, load_backbone
 from selector.candidates import Candidate, Pinned
-from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.devices import choose_device, keep_freed_memory
 from selector.evaluation import evaluate
 from selector.fetching import prepare
 from selector.precision import Precision, full_precision
@@ -131,11 +128,7 @@ def main() -> None:
             for name in NETWORKS[options.networks]
         ]
     report = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": describe_device(device).model_dump(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("selector", "torch", "timm")},
+        **circumstances(device),
         "settings": {key: str(value) for key, value in vars(options).items() if key != "output"},
         "images": {
             "train": len(task.train),
@@ -147,7 +140,7 @@ def main() -> None:
     }
     show(rows, seconds_decode)
     if options.output:
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write(report, options.output)
 
 
 def draw_images(folder: Path, images: int, size: int) -> None:

@@ -159,11 +159,11 @@ class Contest:
             found = self._in_time(
                 entrant,
                 entrant.seconds_of_look(setting, look),
-                lambda: screen(prepared, setting, look, entrant.heads, self._on_pass),
+                lambda: screen(prepared, setting, look, entrant.fitting, self._on_pass),
             )
             if found is None:
                 return
-            known, entrant.heads = found
+            known, entrant.fitting = found
             self._store.put(content, known)
         entrant.seen.append(known)
         self._passes += passes_of(known.cost)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from selector.candidates import Candidate
-from selector.choosing import Heads
 from selector.racing import Standing
 from selector.records import Cost, Screened
 from selector.run import Prepared
-from selector.screening import Look, first_passes, look_passes
+from selector.screening import Fitting, Look, first_passes, look_passes
 from selector.verdict import Runner
 from selector.workload import Setting, planned_passes
 
@@ -22,7 +21,7 @@ class Entrant:
         candidate: which.
         prepared: its files.
         seen: by every look so far.
-        heads: that the looks used; None before the first, and where an earlier run took it.
+        fitting: that the looks used; None before the first, and where an earlier run took it.
         standing: how good it can at most be, by what was seen; None: nothing yet.
         open: it is neither measured in full nor given up.
         late: there was no time to go on with it.
@@ -31,7 +30,7 @@ class Entrant:
     candidate: Candidate
     prepared: Prepared
     seen: list[Screened] = field(default_factory=list)
-    heads: Heads | None = None
+    fitting: Fitting | None = None
     standing: Standing | None = None
     open: bool = True
     late: bool = False
@@ -60,7 +59,7 @@ class Entrant:
     def seconds_of_look(self, setting: Setting, look: Look) -> float:
         """About how long a look takes; 0: unknown."""
         passes = look_passes(setting, look.stop - look.start).total
-        if self.heads is not None:
+        if self.fitting is not None:
             return self._seconds(passes)
         return self._seconds(passes + first_passes(setting).total) + self._seconds_of_heads
 

@@ -113,10 +113,11 @@ def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
 
 
 def fit_for_look(run: Run, probed: Probed) -> Fitted:
-    """The same with less: only heads that may be the recommended one have their pairs attacked.
+    """About the same with less: only heads that may be recommended have their pairs attacked.
 
     What the attacks so far have left of a head is the most that can be left of it. So the head of
-    which most is left is attacked, until that is one which was.
+    which most is left is attacked, until that is one which was. Points that attacks on the others
+    would have found count for none, so it may be another head than :func:`fit` recommends.
     """
     path, parts = _path(run, probed, ())
     attacked: set[int] = set()

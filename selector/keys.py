@@ -16,7 +16,7 @@ from selector.store import Content
 from selector.workload import Setting
 
 # Raised whenever the same command may give other certificates.
-_CERTIFICATES_VERSION = 1
+_CERTIFICATES_VERSION = 2
 
 
 def measurement(

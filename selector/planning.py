@@ -10,12 +10,13 @@ import torch
 
 from selector import hub
 from selector.architectures import Shape
-from selector.backbones import Backbone, read_config
+from selector.backbones import Backbone, fold_batch_norms, read_config
 from selector.batches import lacks_memory
 from selector.candidates import CONFIG_FILE, Candidate, Pinned
 from selector.errors import CandidateError, HubUnavailable, first_line
 from selector.fetching import FetchRules, look_up, prepare
 from selector.modules import ModuleCandidate, prepare_module
+from selector.precision import full_precision
 from selector.records import Plan, PlannedCandidate
 from selector.run import as_candidate_errors, first_batch_size, load
 from selector.scheduling import Kept, measuring_classes
@@ -96,7 +97,7 @@ def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> Plann
 
 
 def _timed_module(candidate: ModuleCandidate, setting: Setting, timer: Timer) -> float:
-    with as_candidate_errors():
+    with full_precision(), as_candidate_errors():
         return timer.seconds_per_pass_of(load(prepare_module(candidate), setting).backbone)
 
 
@@ -162,7 +163,11 @@ class Timer:
         device = self._device
         at_once = int(_OPERATIONS["cpu" if device.type == "cpu" else "cuda"] / shape.flops())
         count = min(first_batch_size(shape.input_size, device), max(1, at_once))
-        return self._timed(_blank(shape, device), count)
+        backbone = _blank(shape, device)
+        few = torch.rand(2, 3, *shape.input_size, device=device)
+        with full_precision():
+            fold_batch_norms(backbone.network, backbone, few)
+        return self._timed(backbone, count)
 
     def _timed(self, backbone: Backbone, count: int) -> float:
         """Seconds for each of so many images in a batch."""
@@ -181,9 +186,13 @@ class Timer:
 def _blank(shape: Shape, device: torch.device) -> Backbone:
     """The backbone with weights of no meaning: time does not depend on their values."""
     network = shape.build().to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(0)
     for tensor in (*network.parameters(), *network.buffers()):
-        # Integers are indices, of which 0 is always one; 1 is a variance that does not vanish.
-        tensor.fill_(0.01 if tensor.is_floating_point() else 0)
+        if tensor.is_floating_point() and tensor.ndim > 1:
+            tensor.normal_(std=0.02, generator=generator)
+        else:
+            # A variance that does not vanish; integers are indices, of which 0 is always one.
+            tensor.fill_(0.01 if tensor.is_floating_point() else 0)
     backbone = Backbone(
         network,
         architecture=shape.architecture,

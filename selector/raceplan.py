@@ -22,8 +22,8 @@ def plan_race(rows: Sequence[PlannedCandidate], setting: Setting, goal: Goal) ->
     looks = Field(images, wanted, goal.confidence).looks
     # Where all are wanted, looks only decide the order.
     last = looks[0] if wanted == len(rows) else looks[-1]
-    fit = first_passes(setting).total
-    least, most = (fit + look_passes(setting, stop).total for stop in (looks[0], last))
+    least = first_passes(setting, heads=1).total + look_passes(setting, looks[0]).total
+    most = first_passes(setting).total + look_passes(setting, last).total
     running = sorted((one for one in rows if not one.code), key=lambda one: one.estimated_seconds)
     timed = [one for one in running if not one.kept]
     pace = sum(one.estimated_seconds / one.passes for one in timed) / max(1, len(timed))

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from selector.attacking import attack_pairs
 from selector.batches import AT_ONCE
-from selector.choosing import Heads
+from selector.choosing import RADIUS_SCALES, Heads
 from selector.fitting import find_probe, fit_for_look
-from selector.precision import full_precision
+from selector.precision import PrecisionName, full_precision
 from selector.records import Screened
 from selector.rows import Picked
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
@@ -41,6 +41,19 @@ class Look:
     stop: int
 
 
+@dataclass(frozen=True)
+class Fitting:
+    """What the first look at a candidate leaves for later ones.
+
+    Attributes:
+        heads: of the candidate.
+        precision: that its searches take.
+    """
+
+    heads: Heads
+    precision: PrecisionName
+
+
 def shortened(setting: Setting) -> Setting:
     """The same with the attack of a look."""
     protocol = setting.protocol
@@ -58,25 +71,25 @@ def look_passes(setting: Setting, images: int) -> PassCount:
     )
 
 
-def first_passes(setting: Setting) -> PassCount:
-    """About what the heads of a first look take."""
-    return fit_passes(shortened(setting))
+def first_passes(setting: Setting, heads: int = len(RADIUS_SCALES)) -> PassCount:
+    """About what the heads of a first look take, of which so many are attacked: one to all."""
+    return fit_passes(shortened(setting), heads=heads)
 
 
 def screen(
     prepared: Prepared,
     setting: Setting,
     look: Look,
-    heads: Heads | None = None,
+    fitting: Fitting | None = None,
     on_pass: Callable[[int], None] = lambda images: None,
-) -> tuple[Screened, Heads]:
+) -> tuple[Screened, Fitting]:
     """Look at a candidate.
 
     Args:
         prepared: its files.
         setting: of the full measurement.
         look: which test images.
-        heads: from an earlier look, so that they need not be fitted again.
+        fitting: from an earlier look, so that heads need not be fitted again.
         on_pass: called with the number of images after each pass through the backbone.
 
     Raises:
@@ -85,17 +98,18 @@ def screen(
     with full_precision(), as_candidate_errors():
         run = load(prepared, shortened(setting))
         run.backbone.passes.on_pass = on_pass
-        heads = heads or _heads_for(run, look)
-        withstood = _attack(run, _part(setting, look), heads)
+        fitting = fitting or _fitting_for(run, look)
+        run.precision.search = fitting.precision
+        withstood = _attack(run, _part(setting, look), fitting.heads)
         return Screened(
             name=prepared.name,
             model=prepared.model,
             withstood=tuple(withstood.tolist()),
             cost=cost(run),
-        ), heads
+        ), fitting
 
 
-def _heads_for(run: Run, look: Look) -> Heads:
+def _fitting_for(run: Run, look: Look) -> Fitting:
     """Fitted here; what that takes belongs to the first look, from which a later one has them.
 
     A later one has to fit them where the run was interrupted, of which its cost does not tell.
@@ -105,7 +119,7 @@ def _heads_for(run: Run, look: Look) -> Heads:
     heads = fit_for_look(run, find_probe(run)).heads
     if look.start > 0:
         passes.forward, passes.backward = before
-    return heads
+    return Fitting(heads, run.precision.search)
 
 
 def places(setting: Setting, look: Look) -> Tensor:

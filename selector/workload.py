@@ -98,14 +98,16 @@ def probe_passes(setting: Setting) -> PassCount:
     return PassCount(images * budget.forward_passes, images * budget.backward_passes)
 
 
-def fit_passes(setting: Setting, pairs: int = _PAIRS_EXPECTED) -> PassCount:
-    """What the heads of a candidate take, for so many pairs in doubt per image and head."""
+def fit_passes(
+    setting: Setting, pairs: int = _PAIRS_EXPECTED, heads: int = _VALIDATED
+) -> PassCount:
+    """What the heads of a candidate take, for so many pairs in doubt per image and head tried."""
     protocol, validation = setting.protocol, len(setting.task.validation)
     full, pair, probe = full_budget(protocol), pair_passes(protocol, pairs), probe_passes(setting)
     plain = len(setting.task.train) + validation
     return PassCount(
-        plain + probe.forward + validation * (full.forward_passes + _VALIDATED * pair.forward),
-        probe.backward + validation * (full.backward_passes + _VALIDATED * pair.backward),
+        plain + probe.forward + validation * (full.forward_passes + heads * pair.forward),
+        probe.backward + validation * (full.backward_passes + heads * pair.backward),
     )
 
 

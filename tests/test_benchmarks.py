@@ -195,13 +195,35 @@ def test_emulated_tf32_has_eleven_significant_bits_and_touches_climbs_alone(
     assert torch.equal(mantissas * 2**11, (mantissas * 2**11).round())
     assert ((near - values).abs() <= values.abs() * 2.0**-11).all()
     assert not torch.equal(near, values)
-    weight = normal(6, SIZE, seed=1, dtype=torch.float32)
-    features = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, 6))
-    features[1].weight.data = weight
-    pixels = torch.randint(100, 156, (5, *SHAPE), dtype=torch.uint8)
-    network = sys.modules["networks"].Network("linear", features.requires_grad_(False), pixels, ())
-    row = precisions.measure(network, THREAT, torch.device("cpu"))
-    # Of a linear network every precision finds the same corner, and fp32 scores it.
-    assert row.chosen == "bf16"
-    assert row.tf32 == pytest.approx(1, abs=1e-3)
-    assert row.bf16 == pytest.approx(1, abs=0.02)
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, 64), nn.GELU(), nn.Linear(64, 6))
+    drawn = torch.Generator().manual_seed(0)
+    pixels = torch.randint(100, 156, (5, *SHAPE), dtype=torch.uint8, generator=drawn)
+    network = sys.modules["networks"].Network("small", features.requires_grad_(False), pixels, ())
+    strong = precisions.measure(network, ThreatModel("linf", 0.1), torch.device("cpu"))
+    weak = precisions.measure(network, ThreatModel("linf", 1e-5), torch.device("cpu"))
+    assert (strong.chosen, weak.chosen) == ("bf16", "fp32")
+    assert strong.tf32 == pytest.approx(1, abs=1e-3)
+    assert weak.bf16 < weak.tf32 < 0.99
+
+
+def test_fine_tuning_is_measured_beside_the_probe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import finetuning
+
+    monkeypatch.setattr(finetuning, "NETWORKS", ("tiny_resnet.cifar10_linf_8",))
+    monkeypatch.setattr(finetuning, "RATES", (1e-3,))
+    monkeypatch.setattr(finetuning, "SIZES", Sizes(train=100, validation=20, test=20))
+    arguments = "finetuning --device cpu --epochs 2 -o"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "found.json")])
+    finetuning.main()
+    rows = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]
+    probe, tuned, both = rows
+    assert [row["way"] for row in rows] == ["LP", "FT", "LP-FT"]
+    assert (probe["rate"], tuned["rate"], both["rate"]) == (None, 1e-3, 1e-3)
+    for row in rows:
+        assert row["criterion_accuracy"] <= row["attacked_accuracy"] <= row["clean_accuracy"]
+        assert 0 < row["clean_loss"] < row["loss_bound"]
+    assert probe["sensitivity"] != both["sensitivity"]

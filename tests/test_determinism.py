@@ -74,7 +74,7 @@ def test_another_seed_is_another_document(once: Ranking) -> None:
 
 
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_LARGEST_BATCH", 3)
+    monkeypatch.setattr(run, "_LARGEST_BATCH", {"cpu": 3})
 
 
 def _other_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

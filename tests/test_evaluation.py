@@ -13,7 +13,7 @@ import builders
 import pytest
 import torch
 
-from selector import attacking, evaluation, fitting, run, spool
+from selector import attacking, evaluation, fitting, run, spool, workload
 from selector.candidates import Candidate, Pinned
 from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
@@ -33,6 +33,7 @@ from selector.workload import (
     most_passes,
     pair_budget,
     planned_passes,
+    probe_passes,
 )
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
@@ -214,9 +215,15 @@ def test_a_search_takes_the_coarsest_precision_that_resolves_the_displacement_an
 ) -> None:
     setting = replace(setting, threat=ThreatModel("linf", eps))
     exact = evaluate(candidate("tiny_resnet.cifar10"), setting)
-    monkeypatch.setattr(attacking, "has_tensor_cores", lambda device: True)
+    for module in (attacking, workload):
+        monkeypatch.setattr(module, "has_tensor_cores", lambda device: True)
     found = evaluate(candidate("tiny_resnet.cifar10"), setting)
     assert (exact.cost.search_precision, found.cost.search_precision) == ("fp32", precision)
+    if precision == "fp32":
+        probe = probe_passes(setting)
+        assert probe.forward > probe.backward > 0
+        assert found.cost.forward_passes - exact.cost.forward_passes == probe.forward
+        assert found.cost.backward_passes - exact.cost.backward_passes == probe.backward
     attained = found.sensitivity.mean.value / exact.sensitivity.mean.value
     assert 0.97 < attained != 1 if precision == "bf16" else attained == pytest.approx(1, abs=1e-3)
     # Scored in bf16, clean features would differ too.
@@ -228,7 +235,7 @@ def test_same_seed_same_numbers_whatever_the_batch_size(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate(candidate("tiny_vit.cifar10"), setting)
-    monkeypatch.setattr(run, "_LARGEST_BATCH", 7)
+    monkeypatch.setattr(run, "_LARGEST_BATCH", {"cpu": 7})
     second = evaluate(candidate("tiny_vit.cifar10"), setting)
     assert second.cost.batch_size == 7
     assert second.sensitivity.mean.value == pytest.approx(first.sensitivity.mean.value, rel=1e-3)
@@ -253,7 +260,7 @@ def test_numbers_do_not_depend_on_how_many_images_are_in_memory(
         for module in (run, attacking, fitting, evaluation):
             monkeypatch.setattr(module, "AT_ONCE", images)
 
-    monkeypatch.setattr(run, "_LARGEST_BATCH", 1)
+    monkeypatch.setattr(run, "_LARGEST_BATCH", {"cpu": 1})
     whole = measured(small())
     at_once(15)
     assert measured(small()) == whole

@@ -16,6 +16,7 @@ from functools import cache
 from importlib.resources import files
 from itertools import combinations, permutations
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -28,7 +29,7 @@ from rich.console import Console
 from scipy import stats
 from typer.testing import CliRunner, Result
 
-from selector import contest, entrants
+from selector import attacking, contest, entrants, fitting
 from selector.candidates import Candidate, Pinned
 from selector.cli import app
 from selector.contest import Contest, Terms
@@ -53,7 +54,7 @@ from selector.records import (
 from selector.reports.document import json_schema, to_json
 from selector.reports.plan import print_plan
 from selector.reports.table import print_table
-from selector.run import PREFLIGHT_IMAGES, Prepared
+from selector.run import PREFLIGHT_IMAGES, Prepared, Run, load
 from selector.scheduling import Kept
 from selector.screening import Look, places, screen, shortened
 from selector.tasks import Task, load_task
@@ -277,7 +278,7 @@ class World:
         prepared: Prepared,
         setting: Setting,
         look: Look,
-        heads: None,
+        fitting: None,
         on_pass: Callable[[int], None],
     ) -> tuple[Screened, None]:
         name = prepared.name
@@ -584,9 +585,9 @@ def prepared() -> Prepared:
 def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
     prepared: Prepared, setting: Setting
 ) -> None:
-    first, heads = screen(prepared, setting, Look(0, 16))
-    second, same = screen(prepared, setting, Look(16, 24), heads)
-    assert same is heads
+    first, fitting = screen(prepared, setting, Look(0, 16))
+    second, same = screen(prepared, setting, Look(16, 24), fitting)
+    assert same is fitting
     preflight = 5 * PREFLIGHT_IMAGES
     # One clean pass, and twelve for the displacement of an image that is attacked; twelve for each
     # pair in doubt, of five heads on validation images and of one on test images.
@@ -602,12 +603,37 @@ def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
     assert 0 < sum(full.per_image.attacked_correct) <= sum(looked) < 24
 
 
-def test_a_later_look_costs_the_same_where_the_run_was_interrupted_before_it(
-    prepared: Prepared, setting: Setting
+def test_a_look_attacks_heads_until_the_best_is_one_that_was_attacked(
+    prepared: Prepared, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, heads = screen(prepared, setting, Look(0, 8))
-    usual, _ = screen(prepared, setting, Look(8, 16), heads)
+    attacked: list[LinearHead] = []
+    attack = fitting.attack_pairs
+
+    def noted(run: Run, images: Any, pool: Any, head: LinearHead, *rest: Any) -> Any:
+        attacked.append(head)
+        return attack(run, images, pool, head, *rest)
+
+    monkeypatch.setattr(fitting, "attack_pairs", noted)
+    run = load(prepared, setting)
+    heads = fitting.fit_for_look(run, fitting.find_probe(run)).heads
+    best = heads.frontier.index(heads.recommended)
+    assert any(head is heads.recommended.head for head in attacked)
+    assert len(attacked) == len({id(head) for head in attacked}) < len(heads.frontier)
+    # What is left of a head that was not attacked can only be less, and is not more already.
+    assert heads.validated[best] == max(heads.validated)
+
+
+@pytest.mark.parametrize("tensor_cores", [False, True])
+def test_a_later_look_is_the_same_where_the_run_was_interrupted_before_it(
+    prepared: Prepared, setting: Setting, monkeypatch: pytest.MonkeyPatch, tensor_cores: bool
+) -> None:
+    monkeypatch.setattr(attacking, "has_tensor_cores", lambda device: tensor_cores)
+    first, fitting = screen(prepared, setting, Look(0, 8))
+    usual, _ = screen(prepared, setting, Look(8, 16), fitting)
     interrupted, _ = screen(prepared, setting, Look(8, 16))
+    looks = (first, usual, interrupted)
+    precision = "bf16" if tensor_cores else "fp32"
+    assert [look.cost.search_precision for look in looks] == [precision] * 3
     assert interrupted.withstood == usual.withstood
     assert passes_of(interrupted.cost) == passes_of(usual.cost) < passes_of(first.cost)
 
@@ -616,12 +642,14 @@ def test_a_look_is_at_the_head_that_is_ranked_by(prepared: Prepared, setting: Se
     # Whoever always names class 3 is right on its images, and withstands every attack there.
     look = Look(4, 24)
     few = replace(setting, protocol=replace(setting.protocol, steps=1))
-    _, heads = screen(prepared, few, look)
+    _, fitting = screen(prepared, few, look)
+    heads = fitting.heads
     head = heads.probe.head
     constant = LinearHead(torch.zeros_like(head.weight), torch.eye(10).double()[3])
     planted = (*heads.frontier[:-1], replace(heads.frontier[-1], head=constant))
     asked = replace(few, protocol=replace(few.protocol, head="1"))
-    found, _ = screen(prepared, asked, look, replace(heads, frontier=planted))
+    there = replace(fitting, heads=replace(heads, frontier=planted))
+    found, _ = screen(prepared, asked, look, there)
     expected = setting.task.test.labels[places(setting, look)] == 3
     assert found.withstood == tuple(expected.tolist())
     assert expected.any()
@@ -652,16 +680,16 @@ def test_a_plan_says_the_least_and_the_most_that_a_race_takes(setting: Setting) 
     rows = [row("a", **dear), row("b", **cheap), row("c", kept=True), row("d", code="gated")]
     race = plan_race(rows, setting, Goal(top=2, budget=60.0))
     # Per image one clean pass, seven forward and five back, and as many for about one pair in
-    # doubt of each head: one on test images, five on validation images; 60 train images.
-    fit = 60 + 10 * (1 + 12 + 5 * 12)
-    first, whole = fit + 16 * (1 + 12 + 12), fit + 24 * (1 + 12 + 12)
+    # doubt of each head: one on test images, one to five on validation images; 60 train images.
+    least, most = (60 + 10 * (1 + 12 + heads * 12) for heads in (1, 5))
+    first, whole = least + 16 * (1 + 12 + 12), most + 24 * (1 + 12 + 12)
     assert (race.least_passes, race.most_passes) == (2 * first + 1000, 3 * whole + 2000)
     assert race.least_seconds == pytest.approx(2 * first * 0.02 + 10)
     assert race.most_seconds == pytest.approx(3 * whole * 0.02 + 40)
     assert (race.top, race.budget_seconds) == (2, 60)
 
     everyone = plan_race(rows, setting, Goal(budget=60.0))
-    assert everyone.most_passes == 3 * first + 2000
+    assert everyone.most_passes == 3 * (most + 16 * (1 + 12 + 12)) + 2000
 
     console = Console(width=80, record=True, file=io.StringIO())
     print_plan(Plan(candidates=tuple(rows), race=race), console)

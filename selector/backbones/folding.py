@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 # Rounding of float32 in a deep network: of how far apart images are, and of the features' norm.
 _OF_SPREAD, _OF_NORM = 1e-3, 1e-5
 # Of the mean absolute gradient of an image; kinks that rounding crosses move single pixels.
-_OF_GRADIENT = 0.02
+_OF_GRADIENT = 0.005
 
 
 @dataclass(frozen=True)
