@@ -36,7 +36,7 @@ PROTOCOL = choose_protocol("quick", "cpu", OVERRIDES, 0)
 
 
 # Batches that are run before anything is measured.
-PREFLIGHT = 6
+PREFLIGHT = 8
 
 
 class Killed(BaseException):
