@@ -461,7 +461,7 @@ def test_a_worker_that_is_killed_loses_only_what_it_was_at(
     assert isinstance(usual.outcome, Evaluation)
     assert numbers(done.outcome) == numbers(usual.outcome)
     assert len(rows(path, "measurements", "key")) == 1
-    # Told once, whoever made them; four batches come before anything is told.
+    # Told once, whoever made them; six batches come before anything is told.
     passed = sum(event.images for event in heard if isinstance(event, Passed))
     assert passed + 6 * PREFLIGHT_IMAGES == done.outcome.cost.forward_passes
     assert engine.describe(torch.device("cpu")) == done.outcome.cost.device
