@@ -6,7 +6,7 @@
 # `make soak` ranks a thousand times in one process; `make check-oldest` runs the tests with the oldest
 # versions that pyproject.toml allows, which live in .venv-oldest.
 # `make bench` compares with other libraries, which live in .venv-bench; its results are in bench/.
-# `make bench-gpu` does so on a CUDA device, with the tests that need one; ten minutes on a recent one.
+# `make bench-gpu` does so on a CUDA device, with the tests that need one.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,7 +64,7 @@ soak: $(VENV)/.installed-dev
 
 bench: $(BENCH)/.installed
 	mkdir -p bench
-	$(BENCH)/bin/python benchmarks/throughput.py --device cpu --images 32 -o bench/throughput.cpu.json
+	$(BENCH)/bin/python benchmarks/throughput.py --device cpu --images 16 -o bench/throughput.cpu.json
 	$(BENCH)/bin/python benchmarks/attack_quality.py --device cpu -o bench/attack_quality.cpu.json
 	$(BENCH)/bin/python benchmarks/memory.py -o bench/memory.cpu.json
 	$(BENCH)/bin/python benchmarks/racing.py --seeds 1 -o bench/racing.cpu.json
@@ -75,6 +75,7 @@ bench-gpu: $(VENV)/.installed-dev $(BENCH)/.installed
 	$(BENCH)/bin/python benchmarks/architectures.py --device cuda -o bench/architectures.gpu.json
 	$(BENCH)/bin/python benchmarks/throughput.py --device cuda --networks imagenet --images 128 -o bench/throughput.gpu.json
 	$(BENCH)/bin/python benchmarks/passes.py --device cuda --networks imagenet --compiled 1 -o bench/passes.gpu.json
+	$(BENCH)/bin/python benchmarks/precisions.py --device cuda -o bench/precisions.gpu.json
 	$(BENCH)/bin/python benchmarks/attack_quality.py --device cuda --images 64 -o bench/attack_quality.gpu.json
 
 # Ground truths that are known are not found again, but for two, to compare.

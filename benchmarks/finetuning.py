@@ -14,7 +14,7 @@ on A∘g (of the layer that was trained, of the root mean square norm of feature
 loss bound in nats, and the share of images for which the criterion holds. So they show how
 displacement and bound move when a representation is no longer frozen.
 
-    python benchmarks/finetuning.py -o finetuning.cpu.json             # a CPU: eight minutes
+    python benchmarks/finetuning.py -o finetuning.cpu.json             # a CPU: six minutes
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ search in TF32 and in bf16 attains of what one in fp32 does, both scored in fp32
 has no tensor cores, TF32 is emulated: what enters a product is rounded to 11 significant bits, and
 sums are of fp32, as on the units themselves; bf16 is autocast's on any device.
 
-    python benchmarks/precisions.py -o precisions.cpu.json             # a CPU: three minutes
+    python benchmarks/precisions.py -o precisions.cpu.json             # a CPU: two minutes
 """
 
 from __future__ import annotations

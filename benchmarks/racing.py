@@ -25,28 +25,24 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import platform
 import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from statistics import mean
 
 import torch
 from looks import Compared, compare_looks, failed, summary
-from provenance import commit
+from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file, save_file
 
 from selector.candidates import Candidate, Pinned
 from selector.contest import Contest, Terms
-from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.devices import choose_device, keep_freed_memory
 from selector.entrants import passes_of
 from selector.events import Event, Finished
 from selector.fetching import FetchRules
@@ -104,12 +100,7 @@ def main() -> None:
     show(rows, len(candidates))
     if options.output:
         report = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "device": describe_device(choose_device(options.device)).model_dump(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "versions": {name: version(name) for name in ("selector", "torch", "timm")},
+            **circumstances(choose_device(options.device)),
             "settings": {
                 key: value
                 for key, value in vars(options).items()
@@ -126,8 +117,7 @@ def main() -> None:
             "bounds_failed": sum(row.bounds_failed for row in rows),
             "rows": [asdict(row) for row in rows],
         }
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write(report, options.output)
 
 
 def make_candidates(folder: Path) -> list[Pinned]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import sys
 import tempfile
@@ -23,16 +22,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from importlib.metadata import version
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from provenance import commit
+from provenance import circumstances
 from quality import cells, plots, sprites, tables, truth
 from quality.autoattack import ATTACKS, named
 from quality.boards import boards, lines, targets
@@ -40,7 +37,7 @@ from quality.cells import Cell, Found, Terms
 from rich.console import Console
 
 import selector
-from selector.devices import choose_device, describe_device, keep_freed_memory
+from selector.devices import choose_device, keep_freed_memory
 from selector.norms import parse_eps
 from selector.threat import ThreatModel
 
@@ -181,12 +178,8 @@ def head(options: argparse.Namespace) -> dict[str, Any]:
     """What was run, on what, with which code."""
     kept = ("backbones", "threats", "images", "seeds", "device", "workers")
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        **circumstances(choose_device(options.device), VERSIONS),
         "attack": named(ATTACKS[options.attack]),
-        "device": describe_device(choose_device(options.device)).model_dump(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in VERSIONS},
         "settings": {name: getattr(options, name) for name in kept},
     }
 

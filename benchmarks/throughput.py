@@ -12,7 +12,7 @@ folded network's own rate says what the loop costs.
 
 Networks are timm architectures with random weights, which serve for speed, on drawn images.
 
-    python benchmarks/throughput.py                         # small, for a CPU: six minutes
+    python benchmarks/throughput.py                         # small, for a CPU: seven minutes
     python benchmarks/throughput.py --device cuda --networks imagenet --images 512
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,10 +12,11 @@ from selector.controls import Controls, gradient_free
 from selector.diagnostics import Signs, signs
 from selector.heads import LinearHead
 from selector.pairs import in_doubt, search_pairs
-from selector.precision import PROBE_STEPS, PROBED, has_tensor_cores
+from selector.precision import PROBED, has_tensor_cores
 from selector.rows import Rows, ranges
 from selector.run import Run
 from selector.sensitivity import Aim, Pool, displacement, displacement_aim
+from selector.workload import probe_budget
 
 
 def attack_validation(
@@ -54,8 +54,7 @@ def _choose_precision(run: Run, features: Rows) -> None:
     """Of all searches that follow, by a short one of few validation images on g."""
     few = next(run.images(run.setting.task.validation).chunks(PROBED))
     clean = features[: len(few.pixels)].to(run.setting.device, torch.float32)
-    budget = replace(run.budget, restarts=1, steps=PROBE_STEPS)
-    found = run.search(few, displacement_aim(clean), budget)
+    found = run.search(few, displacement_aim(clean), probe_budget(run.setting.protocol))
     norms = torch.linalg.vector_norm(clean.double(), dim=1)
     run.precision.choose(displacement(found.features, clean), norms)
 

@@ -164,7 +164,8 @@ class Timer:
         at_once = int(_OPERATIONS["cpu" if device.type == "cpu" else "cuda"] / shape.flops())
         count = min(first_batch_size(shape.input_size, device), max(1, at_once))
         backbone = _blank(shape, device)
-        few = torch.rand(2, 3, *shape.input_size, device=device)
+        generator = torch.Generator(device).manual_seed(0)
+        few = torch.rand(2, 3, *shape.input_size, device=device, generator=generator)
         with full_precision():
             fold_batch_norms(backbone.network, backbone, few)
         return self._timed(backbone, count)

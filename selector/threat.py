@@ -133,11 +133,7 @@ class ThreatSet:
             gradient: (n,3,h,w).
             size: length of the step in the threat's norm, of all or each (n,1,1,1).
         """
-        ahead = self.threat.steepest_step(gradient)
-        if isinstance(size, Tensor):
-            ahead = ahead.mul_(size).add_(points)
-        else:
-            torch.add(points, ahead, alpha=size, out=ahead)
+        ahead = self.threat.steepest_step(gradient).mul_(size).add_(points)
         return self.project_(ahead)
 
 

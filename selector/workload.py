@@ -91,10 +91,15 @@ def pair_passes(protocol: Protocol, pairs: int = _PAIRS_EXPECTED) -> PassCount:
     return PassCount(pairs * budget.forward_passes, pairs * budget.backward_passes)
 
 
+def probe_budget(protocol: Protocol) -> Budget:
+    """How hard it searches to learn which precision will do."""
+    return replace(full_budget(protocol), restarts=1, steps=PROBE_STEPS)
+
+
 def probe_passes(setting: Setting) -> PassCount:
     """What it takes to choose the precision of searches, where there is a choice."""
     images = min(PROBED, len(setting.task.validation)) if has_tensor_cores(setting.device) else 0
-    budget = replace(full_budget(setting.protocol), restarts=1, steps=PROBE_STEPS)
+    budget = probe_budget(setting.protocol)
     return PassCount(images * budget.forward_passes, images * budget.backward_passes)
 
 
