@@ -63,7 +63,7 @@ def gradient_free(
         for step in range(steps):
             draw = seeds(seed, _FIRST_DRAW + NOISE_DRAWS + step, number)
             side = _side(step / steps, x.shape[-1])
-            moved = _move_square(best.x, x, threat, side, draw)
+            moved = move_square(best.x, x, threat, side, draw)
             best = best.farther(_score(images.backbone, moved, origin))
         return noise.features, best.features
 
@@ -105,7 +105,7 @@ def _side(progress: float, size: int) -> int:
     return max(1, math.ceil(size * (0.5 - 0.3 * progress)))
 
 
-def _move_square(
+def move_square(
     points: Tensor, x: Tensor, threat: ThreatModel, side: int, draw: list[int]
 ) -> Tensor:
     """Give every channel of one square per image a random sign, at full strength."""

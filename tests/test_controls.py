@@ -9,7 +9,7 @@ from test_sensitivity import Recorder, budget, curved, flat, images
 
 from selector.attacks import ATTACKS
 from selector.batches import extract
-from selector.controls import NOISE_DRAWS, SEARCH_STEPS, gradient_free
+from selector.controls import NOISE_DRAWS, SEARCH_STEPS, gradient_free, move_square
 from selector.norms import NORMS, Norm
 from selector.search import search
 from selector.sensitivity import displacement, displacement_aim
@@ -95,3 +95,17 @@ def test_a_long_random_search_comes_near_the_exact_maximum_of_one_direction(norm
     found = displacement(gradient_free(of, clean, threat, seed=0, steps=200).searched, clean)
     assert (found <= exact * (1 + 1e-5)).all()
     assert found.mean() >= 0.9 * exact
+
+
+def test_a_square_of_one_sign_per_channel_is_moved_and_nothing_else() -> None:
+    x = torch.full((20, 3, 7, 9), 0.5)
+    moved = move_square(x, x, ThreatModel("linf", 0.25), 3, list(range(20))) - x
+    assert set(moved.unique().tolist()) == {-0.25, 0.0, 0.25}
+    for image in moved:
+        rows, columns = (image[0].abs().amax(dim=dim).nonzero().flatten() for dim in (1, 0))
+        assert len(rows) == len(columns) == 3
+        square = image[:, rows[0] : rows[0] + 3, columns[0] : columns[0] + 3]
+        assert (square == square[:, :1, :1]).all() and (square != 0).all()
+        assert (image != 0).sum() == square.numel()
+    corners = {tuple((image[0] != 0).nonzero()[0].tolist()) for image in moved}
+    assert len(corners) > 5 and max(top for top, _ in corners) <= 4

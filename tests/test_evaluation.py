@@ -379,6 +379,13 @@ def test_every_preset_is_smaller_on_a_cpu(preset: str) -> None:
     assert cpu.restarts * cpu.steps < gpu.restarts * gpu.steps
 
 
+def test_a_pass_takes_as_many_pixels_as_fill_a_device() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    sides = (32, 224, 448, 10_000)
+    assert [run.first_batch_size((side, side), cpu) for side in sides] == [256, 32, 8, 1]
+    assert [run.first_batch_size((side, side), gpu) for side in sides] == [1024, 256, 64, 1]
+
+
 @pytest.mark.gpu
 def test_gpu_agrees_with_cpu(setting: Setting) -> None:
     if not torch.cuda.is_available():

@@ -11,7 +11,10 @@ from conftest import normal
 from timm.layers import BatchNormAct2d, StdConv2d
 from torch import Tensor, nn
 
+from selector import builtin_zoo
 from selector.backbones import Folded, fold_batch_norms
+from selector.candidates import Pinned
+from selector.fetching import prepare
 
 
 def images() -> Tensor:
@@ -71,27 +74,41 @@ class Flow(nn.Module):
         return self.way(self, x).mean(dim=(2, 3))
 
 
-WAYS: dict[str, tuple[Callable[[Flow, Tensor], Tensor], int]] = {
-    "one after the other": (lambda f, x: f.norm(f.conv(x)), 1),
-    "something between": (lambda f, x: f.norm(f.conv(x).sin()), 0),
-    "something in place between": (lambda f, x: f.norm(f.conv(x).sin_()), 0),
-    "the convolution counts elsewhere": (lambda f, x: f.norm(y := f.conv(x)) + y, 0),
-    "the convolution is used twice": (lambda f, x: f.norm(f.conv(x)) + f.conv(x.sin()), 0),
-    "the normalisation is used twice": (lambda f, x: f.norm(f.conv(x)) + f.norm(f.other(x)), 0),
-    "one convolution, two normalisations": (lambda f, x: f.norm(y := f.conv(x)) + f.second(y), 0),
-    "two of each": (lambda f, x: f.norm(f.conv(x)) + f.second(f.other(x)), 2),
-    "its weight counts elsewhere": (lambda f, x: f.norm(f.conv(x)) * f.conv.weight.sum(), 0),
+WAYS: dict[str, tuple[Callable[[Flow, Tensor], Tensor], Folded]] = {
+    "one after the other": (lambda f, x: f.norm(f.conv(x)), Folded(convolutions=1)),
+    "something between": (lambda f, x: f.norm(f.conv(x).sin()), Folded(maps=1)),
+    "something in place between": (lambda f, x: f.norm(f.conv(x).sin_()), Folded(maps=1)),
+    "the convolution counts elsewhere": (lambda f, x: f.norm(y := f.conv(x)) + y, Folded()),
+    "the convolution is used twice": (
+        lambda f, x: f.norm(f.conv(x)) + f.conv(x.sin()),
+        Folded(maps=1),
+    ),
+    "the normalisation is used twice": (
+        lambda f, x: f.norm(f.conv(x)) + f.norm(f.other(x)),
+        Folded(maps=1),
+    ),
+    "one convolution, two normalisations": (
+        lambda f, x: f.norm(y := f.conv(x)) + f.second(y),
+        Folded(maps=2),
+    ),
+    "two of each": (
+        lambda f, x: f.norm(f.conv(x)) + f.second(f.other(x)),
+        Folded(convolutions=2),
+    ),
+    "its weight counts elsewhere": (
+        lambda f, x: f.norm(f.conv(x)) * f.conv.weight.sum(),
+        Folded(),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", WAYS)
 def test_only_what_comes_right_after_is_folded(name: str) -> None:
-    way, folds = WAYS[name]
+    way, expected = WAYS[name]
     torch.manual_seed(0)
     network = lively(Flow(way))
     before, slope = network(images()), gradient(network)
-    found = fold_batch_norms(network, network, images())
-    assert found.convolutions == folds
+    assert fold_batch_norms(network, network, images()) == expected
     assert torch.allclose(network(images()), before, rtol=1e-4, atol=1e-5)
     assert torch.allclose(gradient(network), slope, rtol=1e-3, atol=1e-4 * slope.abs().amax())
 
@@ -153,6 +170,10 @@ HARMLESS: dict[str, Callable[[Flow, Tensor], Tensor]] = {
     "one large feature hides the others": lambda f, x: torch.cat(
         [f.norm(y := f.conv(x)) + y, torch.full_like(x[:, :1, :-2, :-2], 1e5)], dim=1
     ),
+    "one large feature hides a shift that has no gradient": lambda f, x: torch.cat(
+        [f.norm(f.conv(x)) + f.conv.bias[:, None, None], torch.full_like(x[:, :1, :-2, :-2], 1e5)],
+        dim=1,
+    ),
     "only the gradient goes elsewhere": lambda f, x: f.norm(y := f.conv(x)) + y - y.detach(),
 }
 
@@ -178,3 +199,14 @@ def test_no_hook_is_left_behind() -> None:
     network = lively(timm.create_model("test_efficientnet", num_classes=0))
     fold_batch_norms(network, network, images())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_the_parameters_that_are_told_are_those_of_the_published_network() -> None:
+    (one,) = [one for one in builtin_zoo() if one.name == "tiny_resnet.cifar10"]
+    prepared = prepare(Pinned(one), None, lambda count: None)
+    backbone = prepared.load(torch.device("cpu"))
+    published = sum(each.numel() for each in backbone.network.parameters())
+    few = images()
+    assert fold_batch_norms(backbone.network, backbone, few).convolutions > 0
+    assert sum(each.numel() for each in backbone.network.parameters()) < published
+    assert prepared.describe(backbone, 64).parameters == published

@@ -10,8 +10,10 @@ import pytest
 import torch
 from fakehub import fixtures
 from fakehub.server import FakeHub
+from torch import nn
 
 from selector.architectures import Shape
+from selector.backbones import Backbone
 from selector.candidates import Candidate, Checkpoint, Pinned
 from selector.errors import CandidateError
 from selector.evaluation import evaluate
@@ -136,6 +138,21 @@ def test_any_network_can_be_timed(architecture: str) -> None:
     # Some keep indices among their weights, which must be possible ones.
     size = 224 if architecture.startswith("swin") else 160
     assert 0 < Timer(32, CPU).seconds_per_pass(Shape(architecture, (size, size))) < 60
+
+
+def test_a_network_is_timed_as_it_is_measured_with_its_normalisations_folded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed: list[nn.Module] = []
+
+    def note(timer: Timer, backbone: Backbone, count: int) -> float:
+        timed.append(backbone.network)
+        return 1.0
+
+    monkeypatch.setattr(Timer, "_timed", note)
+    Timer(32, CPU).seconds_per_pass(Shape("resnet18", (32, 32)))
+    (network,) = timed
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
 def test_a_network_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:

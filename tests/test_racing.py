@@ -31,6 +31,7 @@ from typer.testing import CliRunner, Result
 
 from selector import attacking, contest, entrants, fitting
 from selector.candidates import Candidate, Pinned
+from selector.choosing import ChosenHead
 from selector.cli import app
 from selector.contest import Contest, Terms
 from selector.entrants import passes_of
@@ -606,21 +607,24 @@ def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
 def test_a_look_attacks_heads_until_the_best_is_one_that_was_attacked(
     prepared: Prepared, setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Of the heads along the path, before their own attack and after it.
+    left = {0.0: (0.7, 0.1), 0.25: (0.9, 0.6), 0.5: (0.8, 0.75), 0.75: (0.74, 0.2), 1.0: (0.3, 0.3)}
     attacked: list[LinearHead] = []
-    attack = fitting.attack_pairs
 
     def noted(run: Run, images: Any, pool: Any, head: LinearHead, *rest: Any) -> Any:
         attacked.append(head)
-        return attack(run, images, pool, head, *rest)
+        return pool
+
+    def kept(one: ChosenHead, parts: Any) -> tuple[float, float]:
+        return left[one.radius_scale][any(one.head is head for head in attacked)], 0.0
 
     monkeypatch.setattr(fitting, "attack_pairs", noted)
+    monkeypatch.setattr(fitting, "_kept", kept)
     run = load(prepared, setting)
     heads = fitting.fit_for_look(run, fitting.find_probe(run)).heads
-    best = heads.frontier.index(heads.recommended)
-    assert any(head is heads.recommended.head for head in attacked)
-    assert len(attacked) == len({id(head) for head in attacked}) < len(heads.frontier)
-    # What is left of a head that was not attacked can only be less, and is not more already.
-    assert heads.validated[best] == max(heads.validated)
+    assert heads.recommended.radius_scale == 0.5
+    assert [id(head) for head in attacked] == [id(heads.frontier[k].head) for k in (1, 2)]
+    assert heads.validated == (0.7, 0.6, 0.75, 0.74, 0.3)
 
 
 @pytest.mark.parametrize("tensor_cores", [False, True])
