@@ -16,20 +16,21 @@ from selector.precision import PROBED, has_tensor_cores
 from selector.rows import Rows, ranges
 from selector.run import Run
 from selector.sensitivity import Aim, Pool, displacement, displacement_aim
+from selector.shapes import Shapes, directions, length_aim, measure_shapes
 from selector.workload import probe_budget
 
 
 def attack_validation(
     run: Run, features: Rows, projection: Tensor, known: Sequence[Pool] = ()
 ) -> list[tuple[Images, Pool, slice]]:
-    """Attack validation images on A∘g.
+    """Attack validation images on A∘g, or on other coordinates of it.
 
     A screening attacks them on g.
 
     Args:
         run: of the candidate.
         features: of the validation images (n,d).
-        projection: A (r,d).
+        projection: of g (r,d).
         known: what was attained on each AT_ONCE images under a threat that this one contains; it
             counts here as well.
 
@@ -59,8 +60,32 @@ def _choose_precision(run: Run, features: Rows) -> None:
     run.precision.choose(displacement(found.features, clean), norms)
 
 
+def find_shapes(
+    run: Run, images: Images, clean: Tensor, labels: Tensor, probe: LinearHead, projection: Tensor
+) -> Shapes | None:
+    """The shapes of some images on A∘g; None where there is but one direction, or for a screening.
+
+    Args:
+        run: of the candidate, under any threat.
+        images: n of them.
+        clean: their features (n,d).
+        labels: (n,) int64.
+        probe: whose rivals count where A has many directions.
+        projection: A (r,d), orthonormal rows.
+    """
+    if run.setting.protocol.screens or len(projection) == 1:
+        return None
+    along = directions(clean, probe, labels, projection, run.setting.protocol.seed)
+    return run.recalled(measure_shapes, Shapes, images, along)
+
+
 def attack_test(
-    run: Run, images: Images, known: Pool, projection: Tensor, aims: Iterable[Aim]
+    run: Run,
+    images: Images,
+    known: Pool,
+    projection: Tensor,
+    aims: Iterable[Aim],
+    shapes: Shapes | None = None,
 ) -> tuple[Pool, Signs]:
     """Attack some test images on g, on A∘g and with more aims; and how the attack on g went.
 
@@ -73,6 +98,7 @@ def attack_test(
             contains, which counts here as well.
         projection: A (r,d).
         aims: of heads, each at half the budget.
+        shapes: of the images; length in these is attacked as well.
     """
     threat, clean = run.setting.threat, known.clean
     on_g = run.search(images, displacement_aim(clean), run.budget)
@@ -81,6 +107,8 @@ def attack_test(
     found = [on_g]
     if not run.setting.protocol.screens:
         found.append(run.search(images, displacement_aim(clean, projection), run.budget))
+        if shapes is not None:
+            found.append(run.search(images, length_aim(clean, projection, shapes), run.budget))
         found += [run.search(images, aim, run.half_budget) for aim in aims]
     attained = (one.features for one in found)
     pool = Pool(clean, (*known.attained, *attained, controls.noise, controls.searched))
@@ -88,7 +116,7 @@ def attack_test(
 
 
 def attack_pairs(
-    run: Run, images: Images, pool: Pool, head: LinearHead, labels: Tensor, projection: Tensor
+    run: Run, images: Images, pool: Pool, head: LinearHead, labels: Tensor, reach: Tensor
 ) -> Pool:
     """The pool with what attacks attain on those of a head's class pairs that are in doubt.
 
@@ -100,11 +128,11 @@ def attack_pairs(
         pool: what earlier attacks attained on them.
         head: reads A∘g alone.
         labels: (n,) int64.
-        projection: A (r,d).
+        reach: (n,K), what each class can gain on the label, at most: estimated.
     """
     if run.setting.protocol.screens:
         return pool
     lost = ~pool.scores(head).always_correct(labels)
-    doubts = in_doubt(pool.clean, head, labels, pool.displacement(projection), lost)
+    doubts = in_doubt(pool.clean, head, labels, reach, lost)
     threat, budget = run.setting.threat, run.pair_budget
     return pool.with_points(run.recalled(search_pairs, Tensor, images, doubts, threat, budget))

@@ -84,14 +84,21 @@ def theorem1_loss(
     return clipped + steepness(weight) * displacement.mean().item() + sampling
 
 
+def pair_reach(weight: Tensor, labels: Tensor, displacement: Tensor) -> Tensor:
+    """c_j s(x) as (n,K): more than that no class j gains on the label y (Cauchy and Schwarz).
+
+    s_j(x) = sup (W_j - W_y)·(g(x') - g(x)) <= ||W_j - W_y||_2 · s(x).
+    """
+    return pairwise_distances(weight)[labels] * displacement[:, None]
+
+
 def margin_losses(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Tensor:
     """Per image (n,): CE(x) + max_{j != y} c_j · s(x) is at least CE(x').
 
     The gradient of cross-entropy in the features is sum_j p_j (W_j - W_y), so no step of length s
     raises it by more than the longest of those differences times s.
     """
-    steepest = pairwise_distances(weight)[labels].amax(dim=1)
-    return cross_entropy(logits, labels) + steepest * displacement
+    return pair_margin_losses(logits, labels, pair_reach(weight, labels, displacement))
 
 
 def worst_case_losses(
@@ -102,9 +109,7 @@ def worst_case_losses(
     Every margin m_j = f_j - f_y is pushed as far as its own worst direction allows, all at once.
     Never above :func:`margin_losses`. Convex in (W,b).
     """
-    margins = logits - logits.gather(1, labels[:, None])
-    distances = pairwise_distances(weight)
-    return torch.logsumexp(margins + distances[labels] * displacement[:, None], dim=1)
+    return pair_worst_case_losses(logits, labels, pair_reach(weight, labels, displacement))
 
 
 def worst_case_slopes(
@@ -195,6 +200,34 @@ def pair_tolerances(logits: Tensor, labels: Tensor, reach: Tensor) -> Tensor:
     margins, own = _margins(logits, labels)
     share = (margins / reach.clamp_min(0)).nan_to_num(1.0).clamp(0, 1)
     return share.masked_fill(own, 1.0).amin(dim=1) * (logits.argmax(dim=1) == labels)
+
+
+def pair_smooth_robustness(logits: Tensor, labels: Tensor, reach: Tensor) -> Tensor:
+    """Per image (n,): min over pairs of m / (m + s_j) for a margin m, 0 where classified wrongly.
+
+    As :func:`smooth_robustness`, of the ``reach`` s (n,K) of each pair: above 1/2 exactly where
+    every margin is above that.
+    """
+    margins, own = _margins(logits, labels)
+    share = (margins / (margins + reach.clamp_min(0))).nan_to_num(0.0)
+    return share.masked_fill(own, 1.0).amin(dim=1) * (logits.argmax(dim=1) == labels)
+
+
+def pair_margin_losses(logits: Tensor, labels: Tensor, reach: Tensor) -> Tensor:
+    """Per image (n,): CE(x) + max_j s_j(x) is at least CE(x'), for the ``reach`` s (n,K).
+
+    Along the way from x to x' the loss rises by a mean of what the pairs gain, weighted by p_j.
+    """
+    return cross_entropy(logits, labels) + reach.clamp_min(0).amax(dim=1)
+
+
+def pair_worst_case_losses(logits: Tensor, labels: Tensor, reach: Tensor) -> Tensor:
+    """Per image (n,): log(1 + sum_{j != y} exp(m_j + s_j)) is at least CE(x'), for reach s (n,K).
+
+    Every rival has gained all that it can. The reach of the label itself is 0.
+    """
+    margins, _ = _margins(logits, labels)
+    return torch.logsumexp(reach - margins, dim=1)
 
 
 def _margins(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

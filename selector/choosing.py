@@ -55,6 +55,7 @@ class Heads:
         recommended: the one of the frontier that came off best.
         bound_optimal: of the lowest validated loss bound.
         projection: A (r,d), orthonormal rows; all but the probe are heads on A∘g.
+        rounded: T (r,d), coordinates of A∘g in which they were fitted.
     """
 
     frontier: tuple[ChosenHead, ...]
@@ -62,6 +63,7 @@ class Heads:
     recommended: ChosenHead
     bound_optimal: ChosenHead
     projection: Tensor
+    rounded: Tensor
 
     @property
     def probe(self) -> ChosenHead:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from selector import bounds
-from selector.attacking import attack_pairs, attack_test
+from selector.attacking import attack_pairs, attack_test, find_shapes
 from selector.baselines import baselines
 from selector.batches import AT_ONCE, Images
 from selector.choosing import Heads
@@ -19,6 +19,7 @@ from selector.precision import full_precision
 from selector.records import Evaluation
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
 from selector.sensitivity import Pool, loss_aim
+from selector.shapes import Shapes, reach
 from selector.summary import Measured, summarise
 from selector.tasks import Task
 from selector.workload import Setting
@@ -118,28 +119,33 @@ def _attack_each(
 ) -> list[Outcomes[HeadOutcomes]]:
     """Attack some test images under each threat with every aim, and keep the numbers."""
     runs = [run for run, _ in each]
+    run, heads = each[0]
+    # Of the probe and its directions, which no threat changes.
+    shapes = find_shapes(run, images, clean, labels, heads.probe.head, heads.projection)
     pools: list[Pool] = []
     found = []
     for run, heads in each:
         earlier = zip(runs, pools, strict=False)
         inside = [pool for other, pool in earlier if _contains(run, other)]
         known = inside[-1] if inside else Pool(clean, ())
-        pool, numbers = _attack(run, images, known, labels, heads)
+        pool, numbers = _attack(
+            run, replace(images, precision=run.precision), known, labels, heads, shapes
+        )
         pools.append(pool)
         found.append(numbers)
     return found
 
 
 def _attack(
-    run: Run, images: Images, known: Pool, labels: Tensor, heads: Heads
+    run: Run, images: Images, known: Pool, labels: Tensor, heads: Heads, shapes: Shapes | None
 ) -> tuple[Pool, Outcomes[HeadOutcomes]]:
     choice, projection = run.setting.protocol.head, heads.projection
     aims = (loss_aim(head, labels) for head in heads.reported(choice))
-    own = replace(images, precision=run.precision)
-    pool, how = attack_test(run, own, known, projection, aims)
+    pool, how = attack_test(run, images, known, projection, aims, shapes)
     for head in heads.ranked_and_probe(choice):
-        pool = attack_pairs(run, own, pool, head, labels, projection)
-    return pool, outcomes(pool, heads, heads.picked(choice).head, labels, how)
+        at_most = reach(pool, head, labels, projection, shapes)
+        pool = attack_pairs(run, images, pool, head, labels, at_most)
+    return pool, outcomes(pool, heads, heads.picked(choice).head, labels, how, shapes)
 
 
 def _contains(run: Run, other: Run) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from selector import bounds
-from selector.attacking import attack_pairs, attack_validation
+from selector.attacking import attack_pairs, attack_validation, find_shapes
 from selector.batches import AT_ONCE, Images
 from selector.choosing import (
     RADIUS_SCALES,
@@ -21,6 +21,7 @@ from selector.choosing import (
 from selector.heads import Labelled, task_projection
 from selector.run import Run
 from selector.sensitivity import Pool
+from selector.shapes import rounding
 from selector.spool import collect
 
 
@@ -40,13 +41,16 @@ class Probed:
     Attributes:
         train, validation: clean features and labels.
         probe: the ordinary head.
-        projection: A (r,d), the directions that it reads.
+        projection: A (r,d), orthonormal rows: the directions that it reads.
+        rounded: T (r,d), coordinates of A∘g in which the shape of validation images is round, in
+            the mean.
     """
 
     train: Labelled
     validation: Labelled
     probe: ChosenHead
     projection: Tensor
+    rounded: Tensor
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,22 @@ def find_probe(run: Run) -> Probed:
         train, validation = map(run.clean, (task.train, task.validation))
     with run.watch.stage("heads"):
         probe = choose_probe(train, validation, len(task.classes))
-        return Probed(train, validation, probe, task_projection(probe.head))
+        projection = task_projection(probe.head)
+    with run.watch.stage("attack"):
+        rounded = _rounded(run, validation, probe, projection)
+    return Probed(train, validation, probe, projection, rounded)
+
+
+def _rounded(run: Run, validation: Labelled, probe: ChosenHead, projection: Tensor) -> Tensor:
+    split = run.setting.task.validation
+    parts = zip(run.images(split).chunks(AT_ONCE), validation.chunks(AT_ONCE), strict=True)
+    total = projection.new_zeros(len(projection), len(projection))
+    for images, (clean, labels, _) in parts:
+        shapes = find_shapes(run, images, clean, labels, probe.head, projection)
+        if shapes is None:
+            return projection
+        total += shapes.mean() * len(labels)
+    return rounding(total / len(split), projection)
 
 
 @dataclass(frozen=True)
@@ -79,6 +98,7 @@ class _Path:
     frontier: tuple[ChosenHead, ...]
     bound_optimal: ChosenHead
     projection: Tensor
+    rounded: Tensor
 
     def heads(self, tried: Sequence[tuple[float, float]]) -> Heads:
         """With what :func:`_kept` or :func:`_certain` said of each."""
@@ -88,6 +108,7 @@ class _Path:
             recommended=self.frontier[tried.index(max(tried))],
             bound_optimal=self.bound_optimal,
             projection=self.projection,
+            rounded=self.rounded,
         )
 
 
@@ -108,7 +129,7 @@ def fit(run: Run, probed: Probed, known: Sequence[Pool] = ()) -> Fitted:
         tried = [_certain(one, attacked, path.projection) for one in path.frontier]
         return _fitted(path.heads(tried), attacked)
     with run.watch.stage("attack"):
-        parts = [_tried(run, part, path.frontier, path.projection) for part in attacked]
+        parts = [_tried(run, part, path.frontier, path.rounded) for part in attacked]
         return _fitted(path.heads([_kept(one, parts) for one in path.frontier]), parts)
 
 
@@ -128,7 +149,7 @@ def fit_for_look(run: Run, probed: Probed) -> Fitted:
             if best in attacked:
                 return _fitted(path.heads(tried), parts)
             head = path.frontier[best : best + 1]
-            parts = [_tried(run, part, head, path.projection) for part in parts]
+            parts = [_tried(run, part, head, path.rounded) for part in parts]
             attacked.add(best)
 
 
@@ -137,33 +158,35 @@ def _fitted(heads: Heads, parts: Sequence[_Attacked]) -> Fitted:
 
 
 def _path(run: Run, probed: Probed, known: Sequence[Pool]) -> tuple[_Path, list[_Attacked]]:
-    """Heads against what an attack on A∘g attains on validation images, and these."""
-    train, validation, projection = probed.train, probed.validation, probed.projection
+    """Heads against what an attack on T∘g attains on validation images, and these."""
+    train, validation, rounded = probed.train, probed.validation, probed.rounded
     with run.watch.stage("attack"):
         attacked = [
             _Attacked(images, pool, validation.labels[rows])
-            for images, pool, rows in attack_validation(run, validation.features, projection, known)
+            for images, pool, rows in attack_validation(run, validation.features, rounded, known)
         ]
-        reach = torch.cat([part.pool.displacement(projection) for part in attacked])
+        reach = torch.cat([part.pool.displacement(rounded) for part in attacked])
     with run.watch.stage("heads"):
         # Training images are not attacked: each counts as moved by what validation images attained
         # on average. How a head was found changes no promise about it, since every number is
         # computed from test images.
         path, bound_optimal = choose_path(
-            _projected(train, projection, reach.mean().expand(len(train.labels))),
-            _projected(validation, projection, reach),
+            _projected(train, rounded, reach.mean().expand(len(train.labels))),
+            _projected(validation, rounded, reach),
             len(run.setting.task.classes),
             RADIUS_SCALES[1:],
         )
-    frontier = (probed.probe, *(one.before(projection) for one in path))
-    return _Path(frontier, bound_optimal.before(projection), projection), attacked
+    frontier = (probed.probe, *(one.before(rounded) for one in path))
+    bound_optimal = bound_optimal.before(rounded)
+    return _Path(frontier, bound_optimal, probed.projection, rounded), attacked
 
 
-def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead], projection: Tensor) -> _Attacked:
+def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead], rounded: Tensor) -> _Attacked:
     """With what attacks on the class pairs of each head attained; it counts for every head."""
     pool = part.pool
     for one in heads:
-        pool = attack_pairs(run, part.images, pool, one.head, part.labels, projection)
+        reach = pool.reach(one.head, part.labels, rounded)
+        pool = attack_pairs(run, part.images, pool, one.head, part.labels, reach)
     return replace(part, pool=pool)
 
 
@@ -192,6 +215,6 @@ def _certain(
 
 
 def _projected(data: Labelled, projection: Tensor, reach: Tensor) -> Labelled:
-    """The same images on A∘g, movable by ``reach`` (n,)."""
+    """The same images on a projection of g, movable by ``reach`` (n,)."""
     parts = (features @ projection.to(features).T for features, _, _ in data.chunks(AT_ONCE))
     return Labelled(collect(parts, len(data.labels)), data.labels, reach)

@@ -14,18 +14,19 @@ from selector.choosing import Heads
 from selector.diagnostics import Signs
 from selector.heads import LinearHead
 from selector.sensitivity import Pool
+from selector.shapes import Shapes, reach
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """The theorems per image (n,), fed with one attained displacement.
+    """The theorems per image (n,), fed with what attacks attained.
 
     Attributes:
-        displacement: what they were fed with, >= 0.
+        displacement: of it, >= 0.
         robust: bool, the criterion holds.
-        tolerance: share of the displacement that the decision survives, 0..1.
+        tolerance: share of what is granted to class pairs that the decision survives, 0..1.
         smooth: a smooth count in place of the criterion, 0..1.
         margin_loss: nats.
         worst_case_loss: nats.
@@ -51,7 +52,7 @@ class HeadOutcomes:
         attacked_tolerance: share, 0..1, of what attacks attained for its class pairs that the
             decision survives.
         on_representation: fed with displacement on g.
-        on_task: fed with displacement on A∘g.
+        on_task: fed with displacement on A∘g, and with length in the shapes of the images.
     """
 
     clean_correct: Tensor
@@ -103,7 +104,12 @@ def of_heads(
 
 
 def outcomes(
-    pool: Pool, heads: Heads, picked: LinearHead, labels: Tensor, signs: Signs
+    pool: Pool,
+    heads: Heads,
+    picked: LinearHead,
+    labels: Tensor,
+    signs: Signs,
+    shapes: Shapes | None = None,
 ) -> Outcomes[HeadOutcomes]:
     """Read them off.
 
@@ -113,6 +119,7 @@ def outcomes(
         picked: the one of them that candidates are ranked by.
         labels: (n,) int64.
         signs: how the attack went.
+        shapes: of the images, on A∘g.
     """
     on_g, on_task = pool.displacement(), pool.displacement(heads.projection)
 
@@ -125,23 +132,25 @@ def outcomes(
             attacked_correct=scores.always_correct(labels),
             attacked_loss=scores.worst_losses(labels),
             attacked_tolerance=scores.tolerances(labels),
-            on_representation=estimates(logits, head.weight, labels, on_g),
-            on_task=estimates(logits, head.weight, labels, on_task),
+            on_representation=estimates(logits, labels, on_g, pool.reach(head, labels)),
+            on_task=estimates(
+                logits, labels, on_task, reach(pool, head, labels, heads.projection, shapes)
+            ),
         )
 
     return of_heads(of, heads, picked, signs)
 
 
-def estimates(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Estimates:
-    """The theorems for logits (n,K) of a head with weight W (K,d), at a displacement (n,)."""
-    given = (logits, weight, labels, displacement)
+def estimates(logits: Tensor, labels: Tensor, displacement: Tensor, reach: Tensor) -> Estimates:
+    """The theorems for logits (n,K), where class pairs have at most a ``reach`` (n,K)."""
+    given = (logits, labels, reach)
     return Estimates(
         displacement=displacement,
-        robust=bounds.criterion_holds(*given),
-        tolerance=bounds.tolerances(*given),
-        smooth=bounds.smooth_robustness(*given),
-        margin_loss=bounds.margin_losses(*given),
-        worst_case_loss=bounds.worst_case_losses(*given),
+        robust=bounds.pair_criterion_holds(*given),
+        tolerance=bounds.pair_tolerances(*given),
+        smooth=bounds.pair_smooth_robustness(*given),
+        margin_loss=bounds.pair_margin_losses(*given),
+        worst_case_loss=bounds.pair_worst_case_losses(*given),
     )
 
 

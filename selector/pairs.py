@@ -6,8 +6,8 @@ The finest resolution of displacement: for the label y and a rival j,
 
 and the decision at x stays right under the whole threat exactly when every margin f_y - f_j exceeds
 its s_j. It belongs to one head, and what an attack attains of it gives an *attacked* accuracy, an
-upper estimate. By Cauchy and Schwarz s_j <= ||W_j - W_y||_2 · s(x), so a rival whose margin exceeds
-that needs no attack, and an image that has been lost to one rival needs no other.
+upper estimate. A rival whose margin exceeds what a bound says of s_j needs no attack, such as
+||W_j - W_y||_2 · s(x), and an image that has been lost to one rival needs no other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from selector import bounds
 from selector.batches import Images
 from selector.heads import LinearHead
 from selector.search import Budget, Group, groups
@@ -26,7 +25,7 @@ from selector.threat import ThreatModel
 
 # AutoAttack tries as many, the most likely classes first.
 RIVALS = 9
-# Displacement is what an attack attained: a rival somewhat beyond it is attacked too.
+# Bounds are fed with what an attack attained: a rival somewhat beyond them is attacked too.
 _SLACK = 1.1
 # The draws of a search's restarts are counted from 0, those of the controls from 1000.
 _FIRST_DRAW = 2000
@@ -52,21 +51,20 @@ class Doubts:
 
 
 def in_doubt(
-    clean: Tensor, head: LinearHead, labels: Tensor, displacement: Tensor, lost: Tensor
+    clean: Tensor, head: LinearHead, labels: Tensor, reach: Tensor, lost: Tensor
 ) -> Doubts:
-    """The class pairs that displacement alone does not settle, at most RIVALS of each image.
+    """The class pairs that a bound does not settle, at most RIVALS of each image.
 
     Args:
         clean: features (n,d).
         head: of K classes.
         labels: (n,) int64.
-        displacement: attained (n,), on g or on A∘g where the head reads only that.
+        reach: (n,K), what each class can gain on the label, at most: estimated.
         lost: (n,) bool, images that are wrong, or that some attack has taken.
     """
     logits = head(clean)
     margins = logits.gather(1, labels[:, None]) - logits
-    distances = bounds.pairwise_distances(head.weight)[labels]
-    reach = distances * displacement[:, None] * _SLACK
+    reach = reach * _SLACK
     danger = torch.where(margins < reach, reach / margins.clamp_min(1e-12), 0.0)
     ordered = danger.sort(dim=1, descending=True)
     rivals = torch.where(ordered.values > 0, ordered.indices, -1)[:, :RIVALS]

@@ -137,14 +137,15 @@ def _attack(run: Run, part: Split, heads: Heads) -> Tensor:
     """Whether the head that is ranked by withstands, per image (n,) bool."""
     with run.watch.stage("features"):
         clean = run.clean(part)
-    head, projection = heads.picked(run.setting.protocol.head).head, heads.projection
+    head, rounded = heads.picked(run.setting.protocol.head).head, heads.rounded
     images = run.images(part).chunks(AT_ONCE)
     withstood = []
     with run.watch.stage("attack"):
         for some, (features, labels, _) in zip(images, clean.chunks(AT_ONCE), strict=True):
-            aim = displacement_aim(features, projection)
+            aim = displacement_aim(features, rounded)
             found = run.search(some, aim, run.budget)
             pool = Pool(features, (found.features,))
-            pool = attack_pairs(run, some, pool, head, labels, projection)
+            reach = pool.reach(head, labels, rounded)
+            pool = attack_pairs(run, some, pool, head, labels, reach)
             withstood.append(pool.scores(head).always_correct(labels))
     return torch.cat(withstood)

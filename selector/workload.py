@@ -13,6 +13,7 @@ from selector.pairs import RIVALS
 from selector.precision import PROBE_STEPS, PROBED, has_tensor_cores
 from selector.protocol import Protocol
 from selector.search import Budget
+from selector.shapes import DIRECTIONS
 from selector.tasks import Task
 from selector.threat import ThreatModel
 
@@ -69,6 +70,10 @@ class PassCount:
         """Both."""
         return self.forward + self.backward
 
+    def plus(self, other: PassCount) -> PassCount:
+        """Those of two."""
+        return PassCount(self.forward + other.forward, self.backward + other.backward)
+
 
 def full_budget(protocol: Protocol) -> Budget:
     """How hard the protocol searches for displacement."""
@@ -103,16 +108,26 @@ def probe_passes(setting: Setting) -> PassCount:
     return PassCount(images * budget.forward_passes, images * budget.backward_passes)
 
 
+def shape_passes(setting: Setting, images: int) -> PassCount:
+    """What the shapes of so many images take, where A has as many directions as it can have."""
+    directions = len(setting.task.classes) - 1
+    if setting.protocol.screens or directions == 1:
+        return PassCount(0, 0)
+    rows = directions if directions <= DIRECTIONS else DIRECTIONS + 1
+    return PassCount(images, images * rows)
+
+
 def fit_passes(
     setting: Setting, pairs: int = _PAIRS_EXPECTED, heads: int = _VALIDATED
 ) -> PassCount:
     """What the heads of a candidate take, for so many pairs in doubt per image and head tried."""
     protocol, validation = setting.protocol, len(setting.task.validation)
     full, pair, probe = full_budget(protocol), pair_passes(protocol, pairs), probe_passes(setting)
-    plain = len(setting.task.train) + validation
+    plain, shapes = len(setting.task.train) + validation, shape_passes(setting, validation)
+    known = shapes.plus(probe)
     return PassCount(
-        plain + probe.forward + validation * (full.forward_passes + heads * pair.forward),
-        probe.backward + validation * (full.backward_passes + heads * pair.backward),
+        plain + known.forward + validation * (full.forward_passes + heads * pair.forward),
+        known.backward + validation * (full.backward_passes + heads * pair.backward),
     )
 
 
@@ -141,24 +156,35 @@ def _screening_passes(setting: Setting) -> PassCount:
 
 
 def _passes(setting: Setting, pairs: int) -> PassCount:
-    """Heads; of test images features, controls, and searches on g, on A∘g and for the heads."""
+    """Heads; of test images features, shapes, controls, and searches on g, on A∘g, in the shapes
+    and for the heads.
+    """
     if setting.protocol.screens:
         return _screening_passes(setting)
     protocol, test = setting.protocol, len(setting.task.test)
     full, half = full_budget(protocol), half_budget(protocol)
+    of_displacement = 3 if shape_passes(setting, test).total else 2
     heads, pair = fit_passes(setting, pairs), pair_passes(protocol, pairs)
 
     def searched(of_full: int, of_half: int, of_pair: int) -> int:
-        return test * (2 * of_full + HEAD_SEARCHES * of_half + _TESTED * of_pair)
+        return test * (of_displacement * of_full + HEAD_SEARCHES * of_half + _TESTED * of_pair)
 
-    # Clean features serve every threat; attacks are made under each.
-    threats = 1 + len(setting.others)
-    clean = len(setting.task.train) + len(setting.task.validation) + test
+    # Clean features and shapes serve every threat; attacks are made under each.
+    threats, validation = 1 + len(setting.others), len(setting.task.validation)
+    once = shape_passes(setting, validation)
+    clean = len(setting.task.train) + validation
     attacks = PassCount(
         heads.forward
-        + test * (1 + NOISE_DRAWS + SEARCH_STEPS)
-        + searched(full.forward_passes, half.forward_passes, pair.forward)
-        - clean,
-        heads.backward + searched(full.backward_passes, half.backward_passes, pair.backward),
+        - clean
+        - once.forward
+        + test * (NOISE_DRAWS + SEARCH_STEPS)
+        + searched(full.forward_passes, half.forward_passes, pair.forward),
+        heads.backward
+        - once.backward
+        + searched(full.backward_passes, half.backward_passes, pair.backward),
     )
-    return PassCount(clean + threats * attacks.forward, threats * attacks.backward)
+    once = shape_passes(setting, validation + test)
+    return PassCount(
+        clean + test + once.forward + threats * attacks.forward,
+        once.backward + threats * attacks.backward,
+    )

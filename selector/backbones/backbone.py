@@ -25,11 +25,14 @@ class Passes:
     backward: int = 0
     on_pass: Callable[[int], None] = lambda images: None
 
-    def count(self, images: int, *, backward: bool) -> None:
-        """Record one pass of a batch."""
+    def count_forward(self, images: int) -> None:
+        """Record that a batch went forward."""
         self.forward += images
-        self.backward += images if backward else 0
         self.on_pass(images)
+
+    def count_backward(self, images: int) -> None:
+        """Record that a gradient of a batch went back, which may be several times."""
+        self.backward += images
 
     def recall(self, forward: int, backward: int) -> None:
         """Count passes that an earlier run has made, and whose results are taken over."""
@@ -80,7 +83,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (n,d) of images (n,3,S,S) in [0,1]."""
-        self.passes.count(len(x), backward=x.requires_grad)
+        self.passes.count_forward(len(x))
         if tuple(x.shape[-2:]) != self.input_size:
             x = nn.functional.interpolate(
                 x, self.input_size, mode=self.interpolation, antialias=True, align_corners=False
@@ -89,4 +92,9 @@ class Backbone(nn.Module):
             torch.addcmul(self.shift, x, self.scale)
         )
         pooled: Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        if pooled.requires_grad:
+            pooled.register_hook(self._went_back)  # type: ignore[no-untyped-call]
         return pooled
+
+    def _went_back(self, gradient: Tensor) -> None:
+        self.passes.count_backward(len(gradient))

@@ -68,6 +68,7 @@ def fit(run: Run, targets: Targets) -> Heads:
         recommended=frontier[errors.index(min(errors))],
         bound_optimal=min(on_g, key=lambda one: one.validation_loss),
         projection=projection,
+        rounded=projection,
     )
 
 

@@ -1,0 +1,217 @@
+"""In which directions small changes of an image move its representation, and how unequally.
+
+What a threat set becomes on A∘g is long in some directions and flat in others. A ball around it, of
+the radius that attacks attain, grants every class pair the longest of these. An ellipsoid of the
+set's own shape grants each pair about its own: for any positive definite Σ, by Cauchy and Schwarz
+with v = A(W_j - W_y) and Δ = A(g(x') - g(x)),
+
+    (W_j - W_y)·(g(x') - g(x)) = v·Δ <= sqrt(v·Σv) · sup over x' of sqrt(Δ·Σ⁻¹Δ),
+
+and all bounds hold with this in place of c_j s(x). Where g is linear and the threat is l2, it is an
+equality for Σ = J Jᵀ with the Jacobian J of A∘g. So the *shape* of an image is J Jᵀ there, with a
+little of every direction.
+
+Where A has more than :data:`DIRECTIONS` rows, J is taken in as many directions as that, those of
+the image's nearest rivals; what lies outside of them counts as round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selector import bounds
+from selector.batches import Images, over_batches
+from selector.heads import LinearHead
+from selector.pairs import RIVALS
+from selector.sensitivity import Aim, Pool
+
+# As many as there are rivals that may be attacked: of ten classes, all that A has.
+DIRECTIONS = RIVALS
+# What every direction has in addition, as a share of the mean over directions: with none, Σ may be
+# singular, and 0.2 or 0.5 let the criterion hold for fewer images.
+_EVERY_DIRECTION = 0.05
+
+
+@dataclass(frozen=True)
+class Directions:
+    """In which the shapes of n images are measured, on A∘g.
+
+    Attributes:
+        projection: A (r,d), orthonormal rows.
+        basis: (n,r,k) float64, orthonormal columns, k = min(r, DIRECTIONS).
+        outside: (n,r,m) float64, of unit length and orthogonal to the basis; m is 1, or 0 where the
+            basis is all there is.
+    """
+
+    projection: Tensor
+    basis: Tensor
+    outside: Tensor
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Σ = B S Bᵀ + ρ (I - B Bᵀ) of each of n images, on A∘g with r dimensions.
+
+    Attributes:
+        basis: B (n,r,k) float64, orthonormal columns.
+        spread: S (n,k,k) float64, positive definite, of trace k.
+        rest: ρ (n,) float64, above 0; without effect where k is r.
+    """
+
+    basis: Tensor
+    spread: Tensor
+    rest: Tensor
+
+    def lengths(self, moved: Tensor) -> Tensor:
+        """sqrt(Δ·Σ⁻¹Δ) (n,) of Δ ``moved`` (n,r)."""
+        inside = torch.einsum("nr,nrk->nk", moved, self.basis)
+        squares = (inside * torch.linalg.solve(self.spread, inside)).sum(dim=1)
+        outside = (moved - torch.einsum("nrk,nk->nr", self.basis, inside)).square().sum(dim=1)
+        lengths: Tensor = (squares + outside / self.rest).sqrt()
+        return lengths
+
+    def distances(self, weight: Tensor, labels: Tensor) -> Tensor:
+        """sqrt(v·Σv) (n,K) of v = W_j - W_y for each class j; ``weight`` (K,r), labels (n,)."""
+        inside = weight @ self.basis
+        inside = inside - inside.gather(1, labels[:, None, None].expand_as(inside[:, :1]))
+        squares = torch.einsum("njk,nkl,njl->nj", inside, self.spread, inside)
+        whole = bounds.pairwise_distances(weight)[labels].square()
+        outside = (whole - inside.square().sum(dim=2)).clamp_min(0)
+        return (squares + self.rest[:, None] * outside).sqrt()
+
+    def mean(self) -> Tensor:
+        """The mean of Σ over the images (r,r)."""
+        round_ = torch.eye(self.spread.shape[1]).to(self.spread)
+        inside = self.spread - self.rest[:, None, None] * round_
+        total = torch.einsum("nrk,nkl,nsl->rs", self.basis, inside, self.basis)
+        return total / len(self.rest) + self.rest.mean() * torch.eye(len(total)).to(total)
+
+
+def directions(
+    clean: Tensor, head: LinearHead, labels: Tensor, projection: Tensor, seed: int
+) -> Directions:
+    """Which directions of A∘g matter to images.
+
+    Args:
+        clean: features (n,d).
+        head: of K classes, whose nearest rivals count.
+        labels: (n,) int64.
+        projection: A (r,d), orthonormal rows.
+        seed: of the direction outside of them.
+    """
+    weight, r = head.weight @ projection.T, len(projection)
+    if r <= DIRECTIONS:
+        basis = torch.eye(r).to(weight).expand(len(clean), r, r)
+        return Directions(projection, basis, basis[:, :, :0])
+    logits = head(clean)
+    margins = logits.gather(1, labels[:, None]) - logits
+    radii = margins / bounds.pairwise_distances(weight)[labels].clamp_min(1e-12)
+    own = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()
+    nearest = radii.masked_fill(own, torch.inf).topk(DIRECTIONS, dim=1, largest=False).indices
+    basis = torch.linalg.qr((weight[nearest] - weight[labels][:, None]).mT).Q
+    drawn = torch.randn(r, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    drawn = drawn.to(weight)
+    outside = drawn - torch.einsum("nrk,nsk,s->nr", basis, basis, drawn)
+    return Directions(projection, basis, torch.nn.functional.normalize(outside, dim=1)[:, :, None])
+
+
+def measure_shapes(images: Images, along: Directions) -> Shapes:
+    """Σ of each image: a forward pass, and a backward pass for each direction.
+
+    An image that no feature answers to is as round as any.
+
+    Raises:
+        FloatingPointError: the Jacobian is not finite.
+    """
+    columns = torch.cat([along.basis, along.outside], dim=2).float()
+    inner = along.basis.shape[2]
+
+    def run(index: Tensor, x: Tensor) -> tuple[Tensor]:
+        x = x.detach().requires_grad_(True)
+        on_task = images.backbone(x) @ along.projection.float().T
+        values = torch.einsum("br,brk->kb", on_task, columns[index])
+        rows = [
+            torch.autograd.grad(value.sum(), x, retain_graph=True)[0].flatten(1) for value in values
+        ]
+        jacobian = torch.stack(rows, dim=1)
+        return ((jacobian @ jacobian.mT).double(),)
+
+    gram = over_batches(images, run)[0]
+    if not gram.isfinite().all():
+        raise FloatingPointError("the Jacobian of the features is not finite")
+    spread, rest = gram[:, :inner, :inner], gram.diagonal(dim1=1, dim2=2)[:, inner:].mean(dim=1)
+    mean = spread.diagonal(dim1=1, dim2=2).mean(dim=1)
+    still = mean == 0
+    mean = mean.masked_fill(still, 1)
+    identity = torch.eye(inner).to(spread)
+    spread = spread / mean[:, None, None] + still[:, None, None] * identity
+    rest = (rest / mean).nan_to_num(1.0)
+    return Shapes(
+        along.basis.contiguous(),
+        (spread + _EVERY_DIRECTION * identity) / (1 + _EVERY_DIRECTION),
+        (rest + _EVERY_DIRECTION) / (1 + _EVERY_DIRECTION),
+    )
+
+
+def reach(
+    pool: Pool, head: LinearHead, labels: Tensor, projection: Tensor, shapes: Shapes | None
+) -> Tensor:
+    """What each class of a head can gain on the label, at most (n,K): estimated, >= 0.
+
+    The smaller of what displacement on A∘g grants a pair, and of what length in the shape of the
+    image does.
+
+    Args:
+        pool: what attacks attained on n images.
+        head: reads A∘g alone.
+        labels: (n,) int64.
+        projection: A (r,d), orthonormal rows.
+        shapes: of the images; None: all are round.
+    """
+    by_displacement = pool.reach(head, labels, projection)
+    if shapes is None:
+        return by_displacement
+    a = projection.double()
+    moved = ((points.double() - pool.clean.double()) @ a.T for points in pool.attained)
+    longest = torch.stack([shapes.lengths(one) for one in moved]).amax(dim=0)
+    by_shape = shapes.distances(head.weight @ a.T, labels) * longest[:, None]
+    return torch.minimum(by_displacement, by_shape)
+
+
+def rounding(shape: Tensor, projection: Tensor) -> Tensor:
+    """T = Σ^-½ A (r,d): A∘g in coordinates where a ``shape`` Σ (r,r) is round."""
+    variances, axes = torch.linalg.eigh(shape)
+    rounded: Tensor = (axes * variances.rsqrt()) @ axes.T @ projection
+    return rounded
+
+
+@dataclass(frozen=True)
+class _Length:
+    clean: Tensor
+    projection: Tensor
+    shapes: Shapes
+    factor: Tensor
+
+    def __call__(self, features: Tensor, index: Tensor) -> Tensor:
+        moved = (features - self.clean[index]) @ self.projection.T
+        basis = self.shapes.basis[index].to(moved)
+        inside = torch.einsum("br,brk->bk", moved, basis)
+        squares = torch.einsum("bk,bkl->bl", inside, self.factor[index]).square().sum(dim=1)
+        outside = (moved - torch.einsum("brk,bk->br", basis, inside)).square().sum(dim=1)
+        return squares + outside / self.shapes.rest[index].to(moved)
+
+
+def length_aim(clean: Tensor, projection: Tensor, shapes: Shapes) -> Aim:
+    """Δ·Σ⁻¹Δ, the squared length of a displacement in the shape of its image.
+
+    Args:
+        clean: features (n,d).
+        projection: A (r,d).
+        shapes: of the n images, on A∘g.
+    """
+    # Of Σ⁻¹ = L Lᵀ, so that the aim is a sum of squares in float32 too.
+    factor = torch.linalg.cholesky(torch.linalg.inv(shapes.spread))
+    return _Length(clean, projection.to(clean.dtype), shapes, factor.to(clean.dtype))
