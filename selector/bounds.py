@@ -210,7 +210,8 @@ def pair_smooth_robustness(logits: Tensor, labels: Tensor, reach: Tensor) -> Ten
     """
     margins, own = _margins(logits, labels)
     share = (margins / (margins + reach.clamp_min(0))).nan_to_num(0.0)
-    return share.masked_fill(own, 1.0).amin(dim=1) * (logits.argmax(dim=1) == labels)
+    least = share.masked_fill(own, 1.0).amin(dim=1)
+    return torch.where(logits.argmax(dim=1) == labels, least, 0.0)
 
 
 def pair_margin_losses(logits: Tensor, labels: Tensor, reach: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from selector.choosing import (
     choose_probe,
 )
 from selector.heads import Labelled, task_projection
+from selector.outcomes import joined
 from selector.run import Run
 from selector.sensitivity import Pool
 from selector.shapes import rounding
@@ -82,13 +83,12 @@ def find_probe(run: Run) -> Probed:
 def _rounded(run: Run, validation: Labelled, probe: ChosenHead, projection: Tensor) -> Tensor:
     split = run.setting.task.validation
     parts = zip(run.images(split).chunks(AT_ONCE), validation.chunks(AT_ONCE), strict=True)
-    total = projection.new_zeros(len(projection), len(projection))
-    for images, (clean, labels, _) in parts:
-        shapes = find_shapes(run, images, clean, labels, probe.head, projection)
-        if shapes is None:
-            return projection
-        total += shapes.mean() * len(labels)
-    return rounding(total / len(split), projection)
+    shapes = [
+        found
+        for images, (clean, labels, _) in parts
+        if (found := find_shapes(run, images, clean, labels, probe.head, projection))
+    ]
+    return rounding(joined(shapes).mean(), projection) if shapes else projection
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,11 @@ from selector.bounds import (
     lipschitz_constant,
     margin_losses,
     pair_criterion_holds,
+    pair_margin_losses,
+    pair_reach,
+    pair_smooth_robustness,
     pair_tolerances,
+    pair_worst_case_losses,
     pairwise_distances,
     prior_entropy,
     prior_loss,
@@ -542,6 +546,55 @@ def test_a_step_that_pushes_no_pair_beyond_its_margin_changes_no_prediction(c: C
         reach = gained.clamp_min(0)
         stays = (c.logits.argmax(dim=1) == c.labels) & (moved.argmax(dim=1) == c.labels)
         assert torch.equal(pair_criterion_holds(c.logits, c.labels, reach), stays)
+
+
+@given(cases)
+def test_of_what_displacement_grants_to_pairs_all_forms_are_those_of_displacement(c: Case):
+    most = pair_reach(c.weight, c.labels, c.s)
+    torch.testing.assert_close(most, pairwise_distances(c.weight)[c.labels] * c.s[:, None])
+    given_ = (c.logits, c.labels, most)
+    torch.testing.assert_close(pair_margin_losses(*given_), c.margin)
+    torch.testing.assert_close(pair_worst_case_losses(*given_), c.worst)
+    torch.testing.assert_close(pair_smooth_robustness(*given_), smooth(c))
+
+
+@given(pair_cases)
+def test_pairs_by_hand(p: Pairs):
+    for i, y in enumerate(p.labels.tolist()):
+        rivals = [j for j in range(p.logits.shape[1]) if j != y]
+        margins = {j: (p.logits[i, y] - p.logits[i, j]).item() for j in rivals}
+        reach = {j: p.reach[i, j].item() for j in rivals}
+        worst = math.log(1 + sum(math.exp(reach[j] - margins[j]) for j in rivals))
+        found = pair_worst_case_losses(p.logits, p.labels, p.reach)[i].item()
+        assert found == pytest.approx(worst, rel=1e-6, abs=1e-9)
+        clean = math.log(1 + sum(math.exp(-margins[j]) for j in rivals))
+        found = pair_margin_losses(p.logits, p.labels, p.reach)[i].item()
+        assert found == pytest.approx(clean + max(reach.values()), rel=1e-6, abs=1e-9)
+        shares = [0.0 if m <= 0 else m / (m + reach[j]) for j, m in margins.items()]
+        wrong = p.logits[i].argmax() != y
+        found = pair_smooth_robustness(p.logits, p.labels, p.reach)[i].item()
+        assert found == pytest.approx(0 if wrong else min(shares))
+
+
+@given(pair_cases)
+def test_the_smooth_count_of_pairs_is_above_a_half_where_their_criterion_holds(p: Pairs):
+    found = pair_smooth_robustness(p.logits, p.labels, p.reach)
+    assert ((found >= 0) & (found <= 1)).all()
+    assert (found[p.holds] > 0.5).all()
+    assert (found[~p.holds] <= 0.5 + 1e-12).all()
+
+
+@given(cases, st.integers(0, 2**31))
+def test_no_step_costs_more_than_what_its_pairs_may_gain(c: Case, seed: int):
+    own = c.labels[:, None]
+    for moved in c.moved(c.directions(seed)).unbind(dim=1)[:20]:
+        gained = (moved - moved.gather(1, own)) - (c.logits - c.logits.gather(1, own))
+        loss, given_ = cross_entropy(moved, c.labels), (c.logits, c.labels, gained.clamp_min(0))
+        assert_at_most(loss, pair_worst_case_losses(*given_))
+        assert_at_most(pair_worst_case_losses(*given_), pair_margin_losses(*given_))
+        # What pairs gain exactly gives the loss exactly.
+        exact = pair_worst_case_losses(c.logits, c.labels, gained)
+        torch.testing.assert_close(exact, loss, rtol=1e-6, atol=1e-9)
 
 
 @given(pair_cases)

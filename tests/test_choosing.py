@@ -133,7 +133,7 @@ def frontier() -> tuple[ChosenHead, ...]:
 def test_every_name_of_a_head_picks_the_head_that_it_names():
     path = frontier()
     best = ChosenHead(head_of(3, 5, seed=50), 1e-4, 0.5, 0.9)
-    found = Heads(path, (0.1,) * 5, path[3], best, normal(2, 5, seed=9))
+    found = Heads(path, (0.1,) * 5, path[3], best, *(normal(2, 5, seed=seed) for seed in (9, 10)))
     expected = {
         "recommended": path[3],
         "probe": path[0],

@@ -93,6 +93,33 @@ def test_all_other_heads_see_the_task_alone(watched: Watched) -> None:
         torch.testing.assert_close(centred @ inside, centred, rtol=1e-6, atol=1e-6)
 
 
+def test_heads_are_fitted_where_the_shape_of_validation_images_is_round_in_the_mean(
+    watched: Watched, setting: Setting
+) -> None:
+    heads, part = watched.heads, setting.task.validation
+    x = part.pixels[:].float() / 255
+    on_task = lambda one: watched.run.backbone(one[None])[0] @ heads.projection.float().T  # noqa: E731
+    total = torch.zeros(9, 9).double()
+    for one in x:
+        jacobian = torch.autograd.functional.jacobian(on_task, one).flatten(1).double()
+        gram = jacobian @ jacobian.T
+        total += gram / gram.diagonal().mean()
+    mean = (total / len(x) + 0.05 * torch.eye(9)) / 1.05
+    in_rounded = heads.rounded @ heads.projection.T
+    torch.testing.assert_close(
+        in_rounded @ mean @ in_rounded.T, torch.eye(9).double(), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_screening_fits_heads_on_the_task_as_it_is(setting: Setting) -> None:
+    protocol = replace(setting.protocol, preset="screen")
+    run = loaded(replace(setting, protocol=protocol))
+    before = run.backbone.passes.backward
+    probed = find_probe(run)
+    assert probed.rounded is probed.projection
+    assert run.backbone.passes.backward == before
+
+
 def test_training_images_count_as_moved_by_what_validation_images_were_on_average(
     watched: Watched, setting: Setting
 ) -> None:
@@ -100,12 +127,12 @@ def test_training_images_count_as_moved_by_what_validation_images_were_on_averag
     _, parts, _ = watched.judged[0]
     # The first attack was on displacement; the others came when the path was there.
     first = [Pool(part.pool.clean, part.pool.attained[:1]) for part in parts]
-    on_task = torch.cat([pool.displacement(watched.heads.projection) for pool in first])
-    assert torch.equal(validation.displacement, on_task)
-    assert (on_task > 0).all()
-    assert torch.equal(train.displacement, on_task.mean().expand(SIZES.train))
+    reach = torch.cat([pool.displacement(watched.heads.rounded) for pool in first])
+    assert torch.equal(validation.displacement, reach)
+    assert (reach > 0).all()
+    assert torch.equal(train.displacement, reach.mean().expand(SIZES.train))
     clean = extract(watched.run.images(setting.task.train))
-    expected = clean @ watched.heads.projection.float().T
+    expected = clean @ watched.heads.rounded.float().T
     torch.testing.assert_close(train.features[:], expected, rtol=1e-3, atol=1e-4)
     assert torch.equal(train.labels, setting.task.train.labels)
 
@@ -131,7 +158,8 @@ def test_every_head_is_judged_by_all_attacks_on_class_pairs_together(watched: Wa
 def test_recommended_is_the_head_that_keeps_most(watched: Watched) -> None:
     heads, verdicts = watched.heads, [verdict for _, _, verdict in watched.judged]
     assert heads.recommended is heads.frontier[verdicts.index(max(verdicts))]
-    assert heads.validated[heads.frontier.index(heads.recommended)] == max(heads.validated)
+    (place,) = (i for i, one in enumerate(heads.frontier) if one is heads.recommended)
+    assert heads.validated[place] == max(heads.validated)
 
 
 @pytest.mark.parametrize(

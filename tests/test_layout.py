@@ -395,7 +395,7 @@ def test_imports_form_no_circle() -> None:
             "selector.keys",
             {"selector.measuring", "selector.certifying", "selector.contest"},
         ),
-        ("selector.pairs", {"selector.attacking", "selector.workload"}),
+        ("selector.pairs", {"selector.attacking", "selector.shapes", "selector.workload"}),
         ("selector.advice", {"selector.session"}),
         (
             "selector.objectives",

@@ -18,6 +18,7 @@ from selector.heads import task_projection
 from selector.outcomes import Estimates, HeadOutcomes, Outcomes, joined, outcomes
 from selector.search import Search
 from selector.sensitivity import Pool
+from selector.shapes import Shapes
 
 IMAGES, DIMENSIONS, CLASSES = 9, 5, 3
 
@@ -30,7 +31,7 @@ def heads() -> Heads:
         for place, scale in enumerate((*RADIUS_SCALES[1:], 1.0), start=1)
     )
     frontier = (probe, *(one.before(projection) for one in others))
-    return Heads(frontier, (0.5,) * 5, frontier[1], best.before(projection), projection)
+    return Heads(frontier, (0.5,) * 5, frontier[1], best.before(projection), projection, projection)
 
 
 def pool(part: slice = slice(IMAGES)) -> Pool:
@@ -45,7 +46,15 @@ def pool(part: slice = slice(IMAGES)) -> Pool:
 LABELS = torch.arange(IMAGES) % CLASSES
 
 
-def read_off(part: slice = slice(IMAGES)) -> Outcomes:
+# Long in one direction, flat in the other.
+SHAPES = Shapes(
+    torch.eye(2).double().expand(IMAGES, 2, 2),
+    torch.diag_embed(torch.tensor([0.3, 1.7]).double()).expand(IMAGES, 2, 2),
+    torch.ones(IMAGES).double(),
+)
+
+
+def read_off(part: slice = slice(IMAGES), shapes: Shapes | None = None) -> Outcomes:
     some = pool(part)
     found = Search(
         some.attained[0],
@@ -56,7 +65,7 @@ def read_off(part: slice = slice(IMAGES)) -> Outcomes:
     )
     controls = Controls(some.attained[1], some.attained[2])
     of = signs(found, some.clean, controls)
-    return outcomes(some, heads(), heads().recommended.head, LABELS[part], of)
+    return outcomes(some, heads(), heads().recommended.head, LABELS[part], of, shapes)
 
 
 def every_head(found: Outcomes) -> list[HeadOutcomes]:
@@ -105,10 +114,30 @@ def test_numbers_are_those_of_their_own_head() -> None:
         assert torch.equal(outcome.attacked_loss, attacked.scores(head).worst_losses(LABELS))
         assert torch.equal(outcome.on_task.displacement, s)
         assert torch.equal(outcome.on_task.robust, bounds.criterion_holds(*given_))
-        assert torch.equal(outcome.on_task.tolerance, bounds.tolerances(*given_))
-        assert torch.equal(outcome.on_task.smooth, bounds.smooth_robustness(*given_))
-        assert torch.equal(outcome.on_task.margin_loss, bounds.margin_losses(*given_))
-        assert torch.equal(outcome.on_task.worst_case_loss, bounds.worst_case_losses(*given_))
+        for found_, expected_ in (
+            (outcome.on_task.tolerance, bounds.tolerances(*given_)),
+            (outcome.on_task.smooth, bounds.smooth_robustness(*given_)),
+            (outcome.on_task.margin_loss, bounds.margin_losses(*given_)),
+            (outcome.on_task.worst_case_loss, bounds.worst_case_losses(*given_)),
+        ):
+            torch.testing.assert_close(found_, expected_)
+
+
+def test_shapes_grant_pairs_less_on_the_task_and_change_nothing_else() -> None:
+    plain, shaped = every_head(read_off()), every_head(read_off(shapes=SHAPES))
+    for without, with_ in zip(plain, shaped, strict=True):
+        assert torch.equal(with_.on_task.displacement, without.on_task.displacement)
+        for name in ("robust", "tolerance", "smooth"):
+            assert (getattr(with_.on_task, name) >= getattr(without.on_task, name)).all()
+        for name in ("margin_loss", "worst_case_loss"):
+            assert (getattr(with_.on_task, name) <= getattr(without.on_task, name)).all()
+        assert (with_.on_task.worst_case_loss < without.on_task.worst_case_loss).any()
+        assert (with_.attacked_correct | ~with_.on_task.robust).all()
+        assert (with_.attacked_loss <= with_.on_task.worst_case_loss + 1e-9).all()
+        for name in names(Estimates):
+            ours, theirs = with_.on_representation, without.on_representation
+            assert torch.equal(getattr(ours, name), getattr(theirs, name))
+        assert torch.equal(with_.attacked_loss, without.attacked_loss)
 
 
 def test_what_the_criterion_grants_is_withstood() -> None:

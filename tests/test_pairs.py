@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
-from selector.bounds import pair_criterion_holds, pair_tolerances
+from selector.bounds import pair_criterion_holds, pair_reach, pair_tolerances
 from selector.heads import LinearHead
 from selector.norms import NORMS, Norm
 from selector.pairs import RIVALS, in_doubt, pair_aim, search_pairs
@@ -86,9 +86,12 @@ class Case:
         own = torch.nn.functional.one_hot(self.labels, len(self.head.bias)).bool()
         return (self.reach - self.margins)[~own].view(len(self.labels), -1)
 
+    def granted(self, displacement: Tensor) -> Tensor:
+        return pair_reach(self.head.weight, self.labels, displacement)
+
     def search(self, displacement: Tensor, lost: Tensor | None = None) -> Tensor:
         lost = torch.zeros(len(self.labels)).bool() if lost is None else lost
-        doubts = in_doubt(self.clean, self.head, self.labels, displacement, lost)
+        doubts = in_doubt(self.clean, self.head, self.labels, self.granted(displacement), lost)
         self.backbone.forward = self.backbone.backward = 0
         self.backbone.batches.clear()
         return search_pairs(self.images, doubts, self.threat, BUDGET)
@@ -118,7 +121,7 @@ def case(norm: Norm, classes: int = 5, seed: int = 0, batch: int = 100, count: i
 
 @st.composite
 def doubtful(draw: st.DrawFn) -> tuple[Tensor, LinearHead, Tensor, Tensor, Tensor]:
-    """What in_doubt is given: clean features, a head, labels, displacement, who is lost."""
+    """Clean features, a head, labels, displacement, who is lost."""
     seed, classes = draw(st.integers(0, 2**31)), draw(st.sampled_from([2, 3, 9, 10, 14]))
     scale = draw(st.sampled_from([0.0, 0.1, 1.0, 30.0]))
     clean = 2 * normal(6, 4, seed=seed).float()
@@ -131,7 +134,7 @@ def doubtful(draw: st.DrawFn) -> tuple[Tensor, LinearHead, Tensor, Tensor, Tenso
 @given(doubtful())
 def test_in_doubt_are_the_pairs_whose_margin_displacement_does_not_exceed(given_: tuple) -> None:
     clean, head, labels, displacement, lost = given_
-    found = in_doubt(*given_)
+    found = in_doubt(clean, head, labels, pair_reach(head.weight, labels, displacement), lost)
     assert torch.equal(found.held, ~lost)
     for i, rivals in enumerate(found.rivals.tolist()):
         y = labels[i].item()
@@ -151,7 +154,7 @@ def test_at_most_so_many_rivals_as_autoattack_tries() -> None:
     head = LinearHead(normal(30, 4, seed=1), torch.zeros(30).double())
     clean = normal(5, 4, seed=2).float()
     labels = head(clean).argmax(dim=1)
-    found = in_doubt(clean, head, labels, torch.full((5,), 1e6), torch.zeros(5).bool())
+    found = in_doubt(clean, head, labels, torch.full((5, 30), 1e6), torch.zeros(5).bool())
     assert RIVALS == 9
     assert found.rivals.shape == (5, 9)
     assert (found.rivals >= 0).all()
@@ -162,8 +165,9 @@ def test_an_image_that_displacement_settles_has_no_rival() -> None:
     head = LinearHead(weight, torch.zeros(3).double())
     clean = torch.tensor([[2.0, 0.0]] * 4)
     # Margins 4 and 2 at distances 2 and sqrt 2: in doubt from 1.818 and 1.286 on.
-    displacement = torch.tensor([1.2, 1.3, 1.8, 1.9])
-    found = in_doubt(clean, head, torch.zeros(4).long(), displacement, torch.zeros(4).bool())
+    displacement, labels = torch.tensor([1.2, 1.3, 1.8, 1.9]), torch.zeros(4).long()
+    reach = pair_reach(head.weight, labels, displacement)
+    found = in_doubt(clean, head, labels, reach, torch.zeros(4).bool())
     assert found.rivals.tolist() == [[-1, -1, -1], [2, -1, -1], [2, -1, -1], [2, 1, -1]]
 
 
@@ -204,7 +208,7 @@ def test_who_can_be_lost_is_lost_and_nobody_else(norm: Norm, seed: int) -> None:
     assert torch.equal(pool.scores(c.head).always_correct(c.labels), robust)
     assert (c.lead(features) <= worst + 1e-4).all()
     # Of those who keep their label, some rival came as close as the closest in doubt can.
-    rivals = in_doubt(c.clean, c.head, c.labels, s, ~robust).rivals
+    rivals = in_doubt(c.clean, c.head, c.labels, c.granted(s), ~robust).rivals
     nearest = (c.reach - c.margins).gather(1, rivals.clamp_min(0))
     nearest = nearest.masked_fill(rivals < 0, -torch.inf).amax(dim=1)
     assert (nearest[robust] > -torch.inf).any()
@@ -280,7 +284,7 @@ def test_an_image_is_attacked_pair_by_pair_until_it_is_lost(norm: Norm) -> None:
     lost = torch.arange(COUNT) % 4 == 0
     c.search(EVERYTHING, lost)
     found = passes(c)
-    doubts = in_doubt(c.clean, c.head, c.labels, EVERYTHING, lost)
+    doubts = in_doubt(c.clean, c.head, c.labels, c.granted(EVERYTHING), lost)
     leads = c.reach - c.margins
     pairs = 0
     for i in (~lost).nonzero()[:, 0].tolist():

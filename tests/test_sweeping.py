@@ -160,11 +160,12 @@ def test_what_no_threat_changes_is_done_once(
     assert {one.baselines for one in swept.evaluations} == {alone[0].baselines}
 
 
-def test_most_passes_count_clean_images_once(setting: Setting) -> None:
+def test_most_passes_count_clean_images_and_their_shapes_once(setting: Setting) -> None:
     one, all_four = most_passes(setting.under(SMALL)), most_passes(setting)
-    clean = clean_images(setting)
-    assert all_four.forward == clean + 4 * (one.forward - clean)
-    assert all_four.backward == 4 * one.backward
+    shapes = len(setting.task.validation) + len(setting.task.test)
+    once = clean_images(setting) + shapes
+    assert all_four.forward == once + 4 * (one.forward - once)
+    assert all_four.backward == 9 * shapes + 4 * (one.backward - 9 * shapes)
 
 
 def test_a_sweep_is_kept_under_a_key_of_its_own(setting: Setting, tmp_path: Path) -> None:
