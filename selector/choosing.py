@@ -4,8 +4,8 @@ Heads are fitted along a path of the *radius scale*, the share of the displaceme
 fitted against. Scale 0 is the ordinary probe, scale 1 the bound-optimal head of the theory; between
 them lies what one backbone offers of clean against robust accuracy. Which l2 is best at a scale is
 decided by what the head was fitted for, the validated worst-case loss at this scale. Which scale is
-best, by what heads withstand: the criterion on A∘g allows about twice the displacement that attacks
-attain for a class pair, and would prefer heads that are too stiff.
+best, by what heads withstand: displacement allows class pairs more than attacks attain for them,
+and would prefer heads that are too stiff.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "smooth": Objective(
         "estimated",
-        "mean of r/(r+s) of the head on A∘g, a smooth count in place of the criterion",
+        "a smooth count in place of the criterion on A∘g: mean of margin / (margin + reach)",
         _each("smooth"),
         share=True,
     ),

@@ -10,24 +10,28 @@ from selector.records.base import Estimate, Record, Share
 
 
 class EstimatedRobustness(Record):
-    """What the theorems give when fed with the displacement that the attacks attained."""
+    """What the theorems give when fed with what the attacks attained.
+
+    The *reach* of a class is what it can gain on the label, at most: on g ||W_j - W_y||_2 times
+    displacement, on A∘g that or what the shape of the image grants, whichever is less.
+    """
 
     displacement: Annotated[Estimate, Field(description="mean attained, in units of features")]
     estimated_robust_accuracy: Annotated[
-        Share, Field(description="correct and displacement below the decision radius: Theorem 2")
+        Share, Field(description="correct, and every margin above its class's reach: Theorem 2")
     ]
     estimated_tolerance: Annotated[
-        Estimate, Field(description="mean of min(1, r/s), 0 where wrong: survived displacement")
+        Estimate, Field(description="mean of the least min(1, margin / reach), 0 where wrong")
     ]
     estimated_smooth_accuracy: Annotated[
-        Estimate, Field(description="mean of r/(r+s), 0 where wrong: a smooth count")
+        Estimate, Field(description="mean of the least margin / (margin + reach), 0 where wrong")
     ]
     estimated_theorem1_loss: Annotated[
         float, Field(description="Theorem 1, clipped loss, finite-sample term included")
     ]
-    estimated_margin_loss: Annotated[Estimate, Field(description="CE + max_j c_j s")]
+    estimated_margin_loss: Annotated[Estimate, Field(description="CE + the largest reach")]
     estimated_worst_case_loss: Annotated[
-        Estimate, Field(description="log(1 + sum_j exp(m_j + c_j s))")
+        Estimate, Field(description="log(1 + sum_j exp(m_j + reach_j)), m_j = f_j - f_y")
     ]
 
 
@@ -60,7 +64,7 @@ class HeadReport(Record):
         ),
     ]
     on_representation: Annotated[EstimatedRobustness, Field(description="displacement on g")]
-    on_task: Annotated[EstimatedRobustness, Field(description="displacement on A∘g")]
+    on_task: Annotated[EstimatedRobustness, Field(description="on A∘g, in the images' own shape")]
 
 
 class FrontierPoint(Record):

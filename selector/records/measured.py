@@ -146,7 +146,7 @@ class PerImage(Record):
     ]
     attacked_tolerance: Annotated[tuple[float, ...], Field(description="the head, class pairs")]
     robust_correct: Annotated[tuple[bool, ...], Field(description="the head, criterion on A∘g")]
-    smooth: Annotated[tuple[float, ...], Field(description="the head, r/(r+s) on A∘g")]
+    smooth: Annotated[tuple[float, ...], Field(description="the head, smooth count on A∘g")]
     worst_case_loss: Annotated[tuple[float, ...], Field(description="bound-optimal head, A∘g")]
     knn_correct: Annotated[tuple[bool, ...], Field(description="nearest neighbours, clean")]
     lda_correct: Annotated[
