@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,11 +13,11 @@ from selector.controls import Controls, gradient_free
 from selector.diagnostics import Signs, signs
 from selector.heads import LinearHead
 from selector.pairs import in_doubt, search_pairs
-from selector.precision import PROBED, has_tensor_cores
+from selector.precision import PROBED, Precision, has_tensor_cores
 from selector.rows import Rows, ranges
 from selector.run import Run
 from selector.sensitivity import Aim, Pool, displacement, displacement_aim
-from selector.shapes import Shapes, directions, length_aim, measure_shapes
+from selector.shapes import Shapes, directions, length_aim, measure_grams, shapes_of
 from selector.workload import probe_budget
 
 
@@ -63,7 +64,7 @@ def _choose_precision(run: Run, features: Rows) -> None:
 def find_shapes(
     run: Run, images: Images, clean: Tensor, labels: Tensor, probe: LinearHead, projection: Tensor
 ) -> Shapes | None:
-    """The shapes of some images on A∘g; None where there is but one direction, or for a screening.
+    """The shapes of some images on A∘g; None for a screening, or if there are not two directions.
 
     Args:
         run: of the candidate, under any threat.
@@ -73,10 +74,12 @@ def find_shapes(
         probe: whose rivals count where A has many directions.
         projection: A (r,d), orthonormal rows.
     """
-    if run.setting.protocol.screens or len(projection) == 1:
+    if run.setting.protocol.screens or len(projection) < 2:
         return None
     along = directions(clean, probe, labels, projection, run.setting.protocol.seed)
-    return run.recalled(measure_shapes, Shapes, images, along)
+    # What searches compute in changes nothing here, so it must not count in what is kept either.
+    plain = replace(images, precision=Precision())
+    return shapes_of(run.recalled(measure_grams, Tensor, plain, along), along)
 
 
 def attack_test(
@@ -126,7 +129,7 @@ def attack_pairs(
         run: of the candidate.
         images: n of them.
         pool: what earlier attacks attained on them.
-        head: reads A∘g alone.
+        head: of K classes.
         labels: (n,) int64.
         reach: (n,K), what each class can gain on the label, at most: estimated.
     """

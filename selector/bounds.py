@@ -151,20 +151,17 @@ def decision_radii(logits: Tensor, weight: Tensor) -> Tensor:
 
 def criterion_holds(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Tensor:
     """Per image (n,) bool: classified correctly, and s(x) < r(x), so it stays so (Theorem 2)."""
-    correct = logits.argmax(dim=1) == labels
-    return correct & (displacement < decision_radii(logits, weight))
+    return pair_criterion_holds(logits, labels, pair_reach(weight, labels, displacement))
 
 
 def tolerances(logits: Tensor, weight: Tensor, labels: Tensor, displacement: Tensor) -> Tensor:
     """Per image (n,): min(1, r(x) / s(x)) where classified correctly, 0 where not.
 
     The share of the displacement that the decision survives: 1 where the criterion holds, and
-    still informative where it holds for no image. Unchanged when features are rescaled.
+    still informative where it holds for no image. Unchanged when features are rescaled. Equal
+    radius and displacement is not yet safe (Theorem 2 is strict) but counts as whole.
     """
-    correct = logits.argmax(dim=1) == labels
-    # Equal radius and displacement is not yet safe (Theorem 2 is strict) but counts as whole.
-    share = decision_radii(logits, weight) / displacement
-    return torch.where(correct, share.nan_to_num(1.0).clamp_max(1), 0.0)
+    return pair_tolerances(logits, labels, pair_reach(weight, labels, displacement))
 
 
 def smooth_robustness(
@@ -175,10 +172,7 @@ def smooth_robustness(
     The criterion counts s < r; this is a sigmoid of log(r/s) in its place, above 1/2 exactly where
     the criterion holds. Less is lost by it on few images. Unchanged when features are rescaled.
     """
-    correct = logits.argmax(dim=1) == labels
-    # Infinite radii never end, and without displacement nothing can change.
-    share = 1 / (1 + displacement / decision_radii(logits, weight))
-    return torch.where(correct, share.nan_to_num(0.0), 0.0)
+    return pair_smooth_robustness(logits, labels, pair_reach(weight, labels, displacement))
 
 
 def pair_criterion_holds(logits: Tensor, labels: Tensor, reach: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class ChosenHead:
     validation_loss: float
 
     def before(self, projection: Tensor) -> ChosenHead:
-        """The same as a head on g, for a head on A∘g and ``projection`` A (r,d)."""
+        """The same as a head on g, for a head on ``projection`` of it (r,d), such as A."""
         return replace(self, head=self.head.before(projection))
 
 
@@ -55,7 +55,7 @@ class Heads:
         recommended: the one of the frontier that came off best.
         bound_optimal: of the lowest validated loss bound.
         projection: A (r,d), orthonormal rows; all but the probe are heads on A∘g.
-        rounded: T (r,d), coordinates of A∘g in which they were fitted.
+        rounded: T (r,d), coordinates of A∘g in which they were fitted; mostly other than A.
     """
 
     frontier: tuple[ChosenHead, ...]

@@ -19,10 +19,9 @@ from selector.choosing import (
     choose_probe,
 )
 from selector.heads import Labelled, task_projection
-from selector.outcomes import joined
 from selector.run import Run
 from selector.sensitivity import Pool
-from selector.shapes import rounding
+from selector.shapes import SHAPED, rounding
 from selector.spool import collect
 
 
@@ -43,8 +42,8 @@ class Probed:
         train, validation: clean features and labels.
         probe: the ordinary head.
         projection: A (r,d), orthonormal rows: the directions that it reads.
-        rounded: T (r,d), coordinates of A∘g in which the shape of validation images is round, in
-            the mean.
+        rounded: T (r,d), coordinates of A∘g in which the mean shape of validation images is round;
+            A itself for two classes and for a screening.
     """
 
     train: Labelled
@@ -68,7 +67,10 @@ class Fitted:
 
 
 def find_probe(run: Run) -> Probed:
-    """The ordinary probe, from training images; its regularisation from validation images."""
+    """The ordinary probe, from training images; its regularisation from validation images.
+
+    And the directions in which it reads features, with how unequally validation images move there.
+    """
     task = run.setting.task
     with run.watch.stage("features"):
         train, validation = map(run.clean, (task.train, task.validation))
@@ -81,14 +83,11 @@ def find_probe(run: Run) -> Probed:
 
 
 def _rounded(run: Run, validation: Labelled, probe: ChosenHead, projection: Tensor) -> Tensor:
-    split = run.setting.task.validation
-    parts = zip(run.images(split).chunks(AT_ONCE), validation.chunks(AT_ONCE), strict=True)
-    shapes = [
-        found
-        for images, (clean, labels, _) in parts
-        if (found := find_shapes(run, images, clean, labels, probe.head, projection))
-    ]
-    return rounding(joined(shapes).mean(), projection) if shapes else projection
+    """T, of the first validation images, all classes among them."""
+    few = next(run.images(run.setting.task.validation).chunks(SHAPED))
+    clean, labels, _ = next(validation.chunks(SHAPED))
+    shapes = find_shapes(run, few, clean, labels, probe.head, projection)
+    return projection if shapes is None else rounding(shapes.mean(), projection)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from selector.choosing import Heads
 from selector.diagnostics import Signs
 from selector.heads import LinearHead
 from selector.sensitivity import Pool
-from selector.shapes import Shapes, reach
+from selector.shapes import Extent, Shapes
 
 _T = TypeVar("_T")
 
@@ -121,7 +121,7 @@ def outcomes(
         signs: how the attack went.
         shapes: of the images, on A∘g.
     """
-    on_g, on_task = pool.displacement(), pool.displacement(heads.projection)
+    on_g, on_task = pool.displacement(), Extent.of(pool, heads.projection, shapes)
 
     def of(head: LinearHead) -> HeadOutcomes:
         scores = pool.scores(head)
@@ -132,10 +132,10 @@ def outcomes(
             attacked_correct=scores.always_correct(labels),
             attacked_loss=scores.worst_losses(labels),
             attacked_tolerance=scores.tolerances(labels),
-            on_representation=estimates(logits, labels, on_g, pool.reach(head, labels)),
-            on_task=estimates(
-                logits, labels, on_task, reach(pool, head, labels, heads.projection, shapes)
+            on_representation=estimates(
+                logits, labels, on_g, bounds.pair_reach(head.weight, labels, on_g)
             ),
+            on_task=estimates(logits, labels, on_task.displacement, on_task.reach(head, labels)),
         )
 
     return of_heads(of, heads, picked, signs)

@@ -7,9 +7,9 @@ with v = A(W_j - W_y) and Δ = A(g(x') - g(x)),
 
     (W_j - W_y)·(g(x') - g(x)) = v·Δ <= sqrt(v·Σv) · sup over x' of sqrt(Δ·Σ⁻¹Δ),
 
-and all bounds hold with this in place of c_j s(x). Where g is linear and the threat is l2, it is an
-equality for Σ = J Jᵀ with the Jacobian J of A∘g. So the *shape* of an image is J Jᵀ there, with a
-little of every direction.
+and all bounds hold with this in place of c_j s(x). Where g is linear, the threat is l2 and the box
+of pixels far, it is an equality for Σ = J Jᵀ with the Jacobian J of A∘g, if that has an inverse. So
+the *shape* of an image is J Jᵀ there, with a little of every direction.
 
 Where A has more than :data:`DIRECTIONS` rows, J is taken in as many directions as that, those of
 the image's nearest rivals; what lies outside of them counts as round.
@@ -33,6 +33,9 @@ DIRECTIONS = RIVALS
 # What every direction has in addition, as a share of the mean over directions: with none, Σ may be
 # singular, and 0.2 or 0.5 let the criterion hold for fewer images.
 _EVERY_DIRECTION = 0.05
+
+# The mean shape of validation images is that of so many at most.
+SHAPED = 256
 
 
 @dataclass(frozen=True)
@@ -114,20 +117,16 @@ def directions(
     basis = torch.linalg.qr((weight[nearest] - weight[labels][:, None]).mT).Q
     drawn = torch.randn(r, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     drawn = drawn.to(weight)
-    outside = drawn - torch.einsum("nrk,nsk,s->nr", basis, basis, drawn)
+    outside = drawn - (basis @ (basis.mT @ drawn)[:, :, None])[:, :, 0]
     return Directions(projection, basis, torch.nn.functional.normalize(outside, dim=1)[:, :, None])
 
 
-def measure_shapes(images: Images, along: Directions) -> Shapes:
-    """Σ of each image: a forward pass, and a backward pass for each direction.
+def measure_grams(images: Images, along: Directions) -> Tensor:
+    """Products (n,k+m,k+m) of the rows of J in all of these directions: J Jᵀ there, float64.
 
-    An image that no feature answers to is as round as any.
-
-    Raises:
-        FloatingPointError: the Jacobian is not finite.
+    A forward pass, and a backward pass for each direction.
     """
     columns = torch.cat([along.basis, along.outside], dim=2).float()
-    inner = along.basis.shape[2]
 
     def run(index: Tensor, x: Tensor) -> tuple[Tensor]:
         x = x.detach().requires_grad_(True)
@@ -139,46 +138,72 @@ def measure_shapes(images: Images, along: Directions) -> Shapes:
         jacobian = torch.stack(rows, dim=1)
         return ((jacobian @ jacobian.mT).double(),)
 
-    gram = over_batches(images, run)[0]
-    if not gram.isfinite().all():
-        raise FloatingPointError("the Jacobian of the features is not finite")
-    spread, rest = gram[:, :inner, :inner], gram.diagonal(dim1=1, dim2=2)[:, inner:].mean(dim=1)
+    return over_batches(images, run)[0]
+
+
+def shapes_of(grams: Tensor, along: Directions) -> Shapes:
+    """Σ from :func:`measure_grams`.
+
+    An image that no feature answers to is round, and so is one where the Jacobian is not finite,
+    as that of a norm at 0: any Σ will do, and attacks begin elsewhere.
+    """
+    inner = along.basis.shape[2]
+    spread, rest = grams[:, :inner, :inner], grams.diagonal(dim1=1, dim2=2)[:, inner:].sum(dim=1)
     mean = spread.diagonal(dim1=1, dim2=2).mean(dim=1)
-    still = mean == 0
-    mean = mean.masked_fill(still, 1)
+    plain = ~(grams.isfinite().all(dim=(1, 2)) & (mean > 0))
     identity = torch.eye(inner).to(spread)
-    spread = spread / mean[:, None, None] + still[:, None, None] * identity
-    rest = (rest / mean).nan_to_num(1.0)
+    spread = torch.where(plain[:, None, None], identity, spread / mean[:, None, None])
+    everywhere = along.outside.shape[2] == 0
+    rest = torch.where(plain | everywhere, 1.0, rest / mean)
     return Shapes(
-        along.basis.contiguous(),
+        along.basis,
         (spread + _EVERY_DIRECTION * identity) / (1 + _EVERY_DIRECTION),
         (rest + _EVERY_DIRECTION) / (1 + _EVERY_DIRECTION),
     )
 
 
-def reach(
-    pool: Pool, head: LinearHead, labels: Tensor, projection: Tensor, shapes: Shapes | None
-) -> Tensor:
-    """What each class of a head can gain on the label, at most (n,K): estimated, >= 0.
+@dataclass(frozen=True)
+class Extent:
+    """How far attacks moved n images on A∘g.
 
-    The smaller of what displacement on A∘g grants a pair, and of what length in the shape of the
-    image does.
-
-    Args:
-        pool: what attacks attained on n images.
-        head: reads A∘g alone.
-        labels: (n,) int64.
+    Attributes:
         projection: A (r,d), orthonormal rows.
+        displacement: (n,), the farthest.
         shapes: of the images; None: all are round.
+        length: (n,), the longest in the shape of the image, where there are shapes.
     """
-    by_displacement = pool.reach(head, labels, projection)
-    if shapes is None:
-        return by_displacement
-    a = projection.double()
-    moved = ((points.double() - pool.clean.double()) @ a.T for points in pool.attained)
-    longest = torch.stack([shapes.lengths(one) for one in moved]).amax(dim=0)
-    by_shape = shapes.distances(head.weight @ a.T, labels) * longest[:, None]
-    return torch.minimum(by_displacement, by_shape)
+
+    projection: Tensor
+    displacement: Tensor
+    shapes: Shapes | None
+    length: Tensor
+
+    @classmethod
+    def of(cls, pool: Pool, projection: Tensor, shapes: Shapes | None) -> Extent:
+        """What is in a pool."""
+        displacement = length = pool.displacement(projection)
+        if shapes is not None:
+            a, clean = projection.double(), pool.clean.double()
+            moved = ((points.double() - clean) @ a.T for points in pool.attained)
+            length = torch.stack([shapes.lengths(one) for one in moved]).amax(dim=0)
+        return cls(projection, displacement, shapes, length)
+
+    def reach(self, head: LinearHead, labels: Tensor) -> Tensor:
+        """What each class of a head can gain on the label, at most (n,K): estimated, >= 0.
+
+        The smaller of what displacement grants a pair, and of what length in the shape of the image
+        does.
+
+        Args:
+            head: reads A∘g alone.
+            labels: (n,) int64.
+        """
+        weight = head.weight @ self.projection.to(head.weight).T
+        by_displacement = bounds.pair_reach(weight, labels, self.displacement)
+        if self.shapes is None:
+            return by_displacement
+        by_shape = self.shapes.distances(weight, labels) * self.length[:, None]
+        return torch.minimum(by_displacement, by_shape)
 
 
 def rounding(shape: Tensor, projection: Tensor) -> Tensor:

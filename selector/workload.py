@@ -13,7 +13,7 @@ from selector.pairs import RIVALS
 from selector.precision import PROBE_STEPS, PROBED, has_tensor_cores
 from selector.protocol import Protocol
 from selector.search import Budget
-from selector.shapes import DIRECTIONS
+from selector.shapes import DIRECTIONS, SHAPED
 from selector.tasks import Task
 from selector.threat import ThreatModel
 
@@ -111,7 +111,7 @@ def probe_passes(setting: Setting) -> PassCount:
 def shape_passes(setting: Setting, images: int) -> PassCount:
     """What the shapes of so many images take, where A has as many directions as it can have."""
     directions = len(setting.task.classes) - 1
-    if setting.protocol.screens or directions == 1:
+    if setting.protocol.screens or directions < 2:
         return PassCount(0, 0)
     rows = directions if directions <= DIRECTIONS else DIRECTIONS + 1
     return PassCount(images, images * rows)
@@ -123,8 +123,8 @@ def fit_passes(
     """What the heads of a candidate take, for so many pairs in doubt per image and head tried."""
     protocol, validation = setting.protocol, len(setting.task.validation)
     full, pair, probe = full_budget(protocol), pair_passes(protocol, pairs), probe_passes(setting)
-    plain, shapes = len(setting.task.train) + validation, shape_passes(setting, validation)
-    known = shapes.plus(probe)
+    plain = len(setting.task.train) + validation
+    known = shape_passes(setting, min(SHAPED, validation)).plus(probe)
     return PassCount(
         plain + known.forward + validation * (full.forward_passes + heads * pair.forward),
         known.backward + validation * (full.backward_passes + heads * pair.backward),
@@ -171,7 +171,8 @@ def _passes(setting: Setting, pairs: int) -> PassCount:
 
     # Clean features and shapes serve every threat; attacks are made under each.
     threats, validation = 1 + len(setting.others), len(setting.task.validation)
-    once = shape_passes(setting, validation)
+    shaped = min(SHAPED, validation)
+    once = shape_passes(setting, shaped)
     clean = len(setting.task.train) + validation
     attacks = PassCount(
         heads.forward
@@ -183,7 +184,7 @@ def _passes(setting: Setting, pairs: int) -> PassCount:
         - once.backward
         + searched(full.backward_passes, half.backward_passes, pair.backward),
     )
-    once = shape_passes(setting, validation + test)
+    once = shape_passes(setting, shaped + test)
     return PassCount(
         clean + test + once.forward + threats * attacks.forward,
         once.backward + threats * attacks.backward,

@@ -8,22 +8,29 @@ from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import builders
 import pytest
 import torch
+from torch import Tensor
 
 from selector import attacking, evaluation, fitting, run, spool, workload
+from selector.batches import Images
+from selector.bounds import pair_worst_case_losses
 from selector.candidates import Candidate, Pinned
 from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
 from selector.errors import CandidateError
 from selector.evaluation import constant_accuracy, evaluate
 from selector.fetching import prepare
+from selector.heads import LinearHead
 from selector.keys import measurement
 from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
 from selector.records import Estimate, Evaluation, HeadReport
-from selector.run import PREFLIGHT_IMAGES, Prepared
+from selector.run import PREFLIGHT_IMAGES, Prepared, Run
+from selector.sensitivity import Pool
+from selector.shapes import Extent
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 from selector.workload import (
@@ -182,23 +189,80 @@ def test_passes_are_as_many_as_planned_but_for_the_pairs_in_doubt(
     assert_pairs(measured, setting, range(1, 9 * (5 * SIZES.validation + 2 * SIZES.test)))
 
 
-def assert_pairs(measured: Evaluation, setting: Setting, possible: range) -> None:
-    """All passes but those for the class pairs in doubt are known; these are whole attacks."""
+@pytest.mark.parametrize(("classes", "rows"), [(2, 0), (3, 2), (10, 9), (14, 10)])
+def test_passes_of_shapes_are_those_of_as_many_directions_as_there_are(
+    setting: Setting, classes: int, rows: int
+) -> None:
+    task = setting.task
+    parts = {
+        name: replace(part, labels=torch.arange(len(part)) % classes)
+        for name in ("train", "validation", "test")
+        for part in [getattr(task, name)]
+    }
+    task = replace(task, classes=tuple(f"class {place}" for place in range(classes)), **parts)
+    relabelled = replace(setting, task=task)
+    found = evaluate(candidate("tiny_resnet.cifar10_linf_8"), relabelled)
+    possible = range(9 * (5 * SIZES.validation + 2 * SIZES.test))
+    assert_pairs(found, relabelled, possible, rows)
+    most = most_passes(relabelled)
+    assert found.cost.backward_passes <= most.backward + PREFLIGHT_IMAGES
+    least = planned_passes(relabelled)
+    assert most.backward - least.backward == 8 * setting.protocol.steps * (
+        5 * SIZES.validation + 2 * SIZES.test
+    )
+
+
+def assert_pairs(measured: Evaluation, setting: Setting, possible: range, rows: int = 9) -> None:
+    """All passes but those for the class pairs in doubt are known; these are whole attacks.
+
+    With shapes, of so many ``rows``, there is one search more on test images.
+    """
     full, half, pair = (b(setting.protocol) for b in (full_budget, half_budget, pair_budget))
     losses = 2 if measured.head.radius_scale == 0 else 3
     validation, test = SIZES.validation, SIZES.test
-    # Shapes, in the nine directions of ten classes; on g, on A∘g and in the shapes.
-    backward = PREFLIGHT_IMAGES + 9 * (validation + test)
-    backward += full.backward_passes * (validation + 3 * test)
+    searched = validation + (3 if rows else 2) * test
+    backward = PREFLIGHT_IMAGES + rows * (validation + test)
+    backward += full.backward_passes * searched
     backward += losses * half.backward_passes * test
     pairs, rest = divmod(measured.cost.backward_passes - backward, pair.backward_passes)
     assert rest == 0
     assert pairs in possible
-    forward = 4 * PREFLIGHT_IMAGES + SIZES.train + 2 * (validation + test)
-    forward += (NOISE_DRAWS + SEARCH_STEPS) * test + full.forward_passes * (validation + 3 * test)
+    forward = 4 * PREFLIGHT_IMAGES + SIZES.train + (2 if rows else 1) * (validation + test)
+    forward += (NOISE_DRAWS + SEARCH_STEPS) * test + full.forward_passes * searched
     forward += losses * half.forward_passes * test + pairs * pair.forward_passes
     # An image that is far from a maximum saves one in each search with two starts.
-    assert 0 <= forward - measured.cost.forward_passes <= validation + 3 * test
+    assert 0 <= forward - measured.cost.forward_passes <= searched
+
+
+def test_estimates_and_doubts_rest_on_the_shapes_of_the_images(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, attack = evaluation.outcomes, evaluation.attack_pairs
+    seen: list[tuple[Any, ...]] = []
+    granted: list[tuple[Pool, LinearHead, Tensor, Tensor]] = []
+
+    def read_off(*given: Any) -> Any:
+        seen.append(given)
+        return read(*given)
+
+    def attack_with(run: Run, images: Images, pool: Pool, head: LinearHead, *more: Tensor) -> Pool:
+        granted.append((pool, head, *more))
+        return attack(run, images, pool, head, *more)
+
+    monkeypatch.setattr(evaluation, "outcomes", read_off)
+    monkeypatch.setattr(evaluation, "attack_pairs", attack_with)
+    found = evaluate(candidate("tiny_vit.cifar10_linf_4"), setting)
+    ((pool, heads, picked, labels, _, shapes),) = seen
+    assert len(granted) == 2
+    for before, head, labels_, reach in granted:
+        extent = Extent.of(before, heads.projection, shapes)
+        assert torch.equal(reach, extent.reach(head, labels_))
+    reach = Extent.of(pool, heads.projection, shapes).reach(picked, labels)
+    losses = pair_worst_case_losses(picked(pool.clean), labels, reach)
+    on_task = found.head.on_task
+    assert on_task.estimated_worst_case_loss.value == pytest.approx(losses.mean().item())
+    by_ball = Extent.of(pool, heads.projection, None).reach(picked, labels)
+    assert reach.sum() < 0.8 * by_ball.sum()
 
 
 def test_where_displacement_settles_every_pair_none_is_attacked(setting: Setting) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from selector import fitting
-from selector.batches import extract
+from selector.batches import Images, extract
 from selector.candidates import Candidate, Pinned
 from selector.choosing import RADIUS_SCALES, ChosenHead, Heads, choose_path, choose_probe
 from selector.fetching import prepare
 from selector.fitting import find_probe, fit
-from selector.heads import Labelled, task_projection
+from selector.heads import Labelled, LinearHead, task_projection
 from selector.protocol import Protocol, Sizes
 from selector.run import Run, load
 from selector.sensitivity import Pool
@@ -153,6 +154,22 @@ def test_every_head_is_judged_by_all_attacks_on_class_pairs_together(watched: Wa
         assert verdict[1] == pytest.approx(torch.cat(survived).mean().item())
         assert heads.validated[place] == verdict[0]
     assert len(set(heads.validated)) > 1
+
+
+def test_pairs_are_in_doubt_by_displacement_where_heads_were_fitted(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, attack, told = loaded(setting), fitting.attack_pairs, []
+    probed = find_probe(run)
+
+    def attack_with(run: Run, images: Images, pool: Pool, head: LinearHead, *more: Tensor) -> Pool:
+        labels, reach = more
+        told.append(torch.equal(reach, pool.reach(head, labels, probed.rounded)))
+        return attack(run, images, pool, head, *more)
+
+    monkeypatch.setattr(fitting, "attack_pairs", attack_with)
+    fit(run, probed)
+    assert told == [True] * len(RADIUS_SCALES)
 
 
 def test_recommended_is_the_head_that_keeps_most(watched: Watched) -> None:

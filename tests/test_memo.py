@@ -200,7 +200,8 @@ def test_another_attack_is_never_taken_for_this_one(
     attacked = sum(passes)
     passes.clear()
     assert numbers(found) == numbers(measured(tmp_path / "alone.sqlite", other))
-    assert attacked == sum(passes)
+    # The shapes of validation and of test images do not depend on either.
+    assert attacked == sum(passes) - 2
 
 
 def test_another_backbone_is_never_taken_for_this_one(

@@ -27,9 +27,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
+from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from selector import attacking, contest, entrants, fitting
+from selector import attacking, contest, entrants, fitting, screening
+from selector.batches import Images
 from selector.candidates import Candidate, Pinned
 from selector.choosing import ChosenHead
 from selector.cli import app
@@ -58,6 +60,7 @@ from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared, Run, load
 from selector.scheduling import Kept
 from selector.screening import Look, places, screen, shortened
+from selector.sensitivity import Aim, Pool
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 from selector.workload import PassCount, Setting, most_passes
@@ -591,8 +594,9 @@ def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
     assert same is fitting
     preflight = 5 * PREFLIGHT_IMAGES
     # One clean pass, and twelve for the displacement of an image that is attacked; twelve for each
-    # pair in doubt, of five heads on validation images and of one on test images.
-    known = (60 + 13 * (10 + 16), 13 * 8)
+    # pair in doubt, of five heads on validation images and of one on test images. Shapes take of
+    # validation images one pass forward and nine back.
+    known = (60 + 10 * 10 + 13 * (10 + 16), 13 * 8)
     for look, plain, attacked in zip((first, second), known, (10 * 5 + 16, 8), strict=True):
         pairs, rest = divmod(passes_of(look.cost) - preflight - plain, 12)
         assert rest == 0
@@ -602,6 +606,31 @@ def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
     looked = (*first.withstood, *second.withstood)
     assert len(looked) == 24
     assert 0 < sum(full.per_image.attacked_correct) <= sum(looked) < 24
+
+
+def test_a_look_measures_displacement_where_heads_were_fitted(
+    prepared: Prepared, setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, fitting_ = screen(prepared, setting, Look(0, 8))
+    heads, aimed, granted = fitting_.heads, [], []
+    aim, attack = screening.displacement_aim, screening.attack_pairs
+
+    def aim_at(clean: Tensor, projection: Tensor) -> Aim:
+        aimed.append(projection)
+        return aim(clean, projection)
+
+    def attack_with(run: Run, images: Images, pool: Pool, head: LinearHead, *more: Tensor) -> Pool:
+        labels, reach = more
+        assert torch.equal(reach, pool.reach(head, labels, heads.rounded))
+        granted.append(reach)
+        return attack(run, images, pool, head, *more)
+
+    monkeypatch.setattr(screening, "displacement_aim", aim_at)
+    monkeypatch.setattr(screening, "attack_pairs", attack_with)
+    screen(prepared, setting, Look(8, 16), fitting_)
+    assert len(aimed) == len(granted) == 1
+    assert aimed[0] is heads.rounded
+    assert not torch.equal(heads.rounded, heads.projection)
 
 
 def test_a_look_attacks_heads_until_the_best_is_one_that_was_attacked(
@@ -684,8 +713,9 @@ def test_a_plan_says_the_least_and_the_most_that_a_race_takes(setting: Setting) 
     rows = [row("a", **dear), row("b", **cheap), row("c", kept=True), row("d", code="gated")]
     race = plan_race(rows, setting, Goal(top=2, budget=60.0))
     # Per image one clean pass, seven forward and five back, and as many for about one pair in
-    # doubt of each head: one on test images, one to five on validation images; 60 train images.
-    least, most = (60 + 10 * (1 + 12 + heads * 12) for heads in (1, 5))
+    # doubt of each head: one on test images, one to five on validation images, whose shapes take
+    # ten; 60 train images.
+    least, most = (60 + 10 * (1 + 10 + 12 + heads * 12) for heads in (1, 5))
     first, whole = least + 16 * (1 + 12 + 12), most + 24 * (1 + 12 + 12)
     assert (race.least_passes, race.most_passes) == (2 * first + 1000, 3 * whole + 2000)
     assert race.least_seconds == pytest.approx(2 * first * 0.02 + 10)

@@ -24,12 +24,13 @@ from selector.search import Budget, search
 from selector.sensitivity import Pool, displacement_aim
 from selector.shapes import (
     DIRECTIONS,
+    Extent,
     Shapes,
     directions,
     length_aim,
-    measure_shapes,
-    reach,
+    measure_grams,
     rounding,
+    shapes_of,
 )
 from selector.threat import ThreatModel
 
@@ -140,7 +141,7 @@ class Case:
 
     def shapes(self) -> Shapes:
         along = directions(self.clean, self.head, self.labels, self.projection, seed=0)
-        return measure_shapes(self.images, along)
+        return shapes_of(measure_grams(self.images, along), along)
 
     def sup(self, norm: Norm) -> Tensor:
         """Exact s_j (n,K)."""
@@ -208,20 +209,43 @@ def with_backbone(c: Case, backbone: Features) -> Images:
     return Images(c.images.pixels, backbone, torch.device("cpu"), BatchSize(100))
 
 
-def test_an_image_that_no_feature_answers_to_is_round() -> None:
-    c = case(classes=4)
+@pytest.mark.parametrize("classes", [4, 16])
+@pytest.mark.parametrize("slope", ["none", "infinite"])
+def test_an_image_without_a_jacobian_is_round(classes: int, slope: str) -> None:
+    c = case(classes, dimensions=15)
+
+    def without(x: Tensor) -> Tensor:
+        if slope == "none":
+            return 0 * c.backbone(x)
+        # The root has no slope at 0; the first two images are elsewhere.
+        return torch.cat([c.backbone(x[:2]), c.backbone((x[2:] - x[2:].detach()).sqrt())])
+
     along = directions(c.clean, c.head, c.labels, c.projection, seed=0)
-    found = measure_shapes(with_backbone(c, lambda x: 0 * c.backbone(x)), along)
-    np.testing.assert_allclose(dense(found), np.broadcast_to(np.eye(3), (COUNT, 3, 3)), atol=1e-9)
+    found = dense(shapes_of(measure_grams(with_backbone(c, without), along), along))
+    still = slice(0, COUNT) if slope == "none" else slice(2, COUNT)
+    expected = np.broadcast_to(np.eye(classes - 1), found[still].shape)
+    np.testing.assert_allclose(found[still], expected, atol=1e-9)
+    if slope == "infinite":
+        np.testing.assert_allclose(found[:2], dense(c.shapes())[:2], rtol=1e-4, atol=1e-5)
 
 
-def test_a_jacobian_that_is_not_finite_is_an_error() -> None:
-    c = case(classes=4)
-    along = directions(c.clean, c.head, c.labels, c.projection, seed=0)
-    # The root has no slope at 0.
-    images = with_backbone(c, lambda x: c.backbone((x - x.detach()).sqrt()))
-    with pytest.raises(FloatingPointError, match="Jacobian of the features is not finite"):
-        measure_shapes(images, along)
+def test_the_direction_outside_is_drawn_by_the_seed() -> None:
+    c = case(classes=16, dimensions=15)
+    one, same, other = (
+        directions(c.clean, c.head, c.labels, c.projection, seed).outside for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, same)
+    assert not torch.isclose(one, other).all(dim=1).any()
+
+
+def test_many_classes_take_memory_for_their_directions_alone() -> None:
+    head, clean = head_of(301, 320, seed=1), normal(512, 320, seed=2).float()
+    labels, projection = head(clean).argmax(dim=1), task_projection(head)
+    with torch.profiler.profile(profile_memory=True) as seen:
+        directions(clean, head, labels, projection, seed=0)
+    largest = max(event.cpu_memory_usage for event in seen.events())
+    # (n,r,r) would be 370 MB, the directions are 11.
+    assert largest < 60e6
 
 
 # What it grants class pairs.
@@ -265,9 +289,9 @@ def test_of_a_linear_network_under_l2_it_is_exact(monkeypatch: pytest.MonkeyPatc
     aims = length_aim(c.clean, c.projection, found), displacement_aim(c.clean, c.projection)
     threat = ThreatModel("l2", EPS["l2"])
     pool = Pool(c.clean, tuple(search(c.images, aim, threat, budget).features for aim in aims))
-    granted = reach(pool, c.head, c.labels, c.projection, found)
+    granted = Extent.of(pool, c.projection, found).reach(c.head, c.labels)
     torch.testing.assert_close(granted, c.sup("l2"), rtol=1e-3, atol=1e-6)
-    by_ball = reach(pool, c.head, c.labels, c.projection, None)
+    by_ball = Extent.of(pool, c.projection, None).reach(c.head, c.labels)
     assert by_ball.mean() > 1.2 * granted.mean()
 
 
@@ -276,10 +300,10 @@ def test_what_is_granted_is_the_smaller_of_what_ball_and_shape_grant() -> None:
     points = tuple(c.clean + 0.1 * normal(COUNT, 8, seed=seed).float() for seed in range(3))
     pool, found, a = Pool(c.clean, points), c.shapes(), c.projection
     ball = pair_reach(c.head.weight, c.labels, pool.displacement(a))
-    torch.testing.assert_close(reach(pool, c.head, c.labels, a, None), ball)
+    torch.testing.assert_close(Extent.of(pool, a, None).reach(c.head, c.labels), ball)
     lengths = torch.stack([found.lengths((p - c.clean).double() @ a.T) for p in points]).amax(dim=0)
     by_shape = found.distances(c.head.weight @ a.T, c.labels) * lengths[:, None]
-    granted = reach(pool, c.head, c.labels, a, found)
+    granted = Extent.of(pool, a, found).reach(c.head, c.labels)
     torch.testing.assert_close(granted, torch.minimum(ball, by_shape))
     assert (granted < ball).any()
     assert (granted < by_shape).any()

@@ -92,7 +92,8 @@ class Backbone(nn.Module):
             torch.addcmul(self.shift, x, self.scale)
         )
         pooled: Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
-        if pooled.requires_grad:
+        # What is no tensor is refused by the checks before anything is measured.
+        if isinstance(pooled, Tensor) and pooled.requires_grad:
             pooled.register_hook(self._went_back)  # type: ignore[no-untyped-call]
         return pooled
 
