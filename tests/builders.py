@@ -69,7 +69,8 @@ def evaluation(
         clean_head: per image, the head is right; ``clean`` if not given.
         attacked: per image, the head withstood; ``robust`` if not given.
         tolerance: share of the attacks that the ordinary probe survives; decides between equals.
-        smooth: per image, r/(r+s) of the head; as ``robust``, 0.75 or 0.25, if not given.
+        smooth: per image, margin / (margin + reach) of the head; as ``robust``, 0.75 or 0.25, if
+            not given.
         worst_case_loss: per image, of the bound-optimal head.
         relative: displacement on A∘g in units of the distance between features.
         parameters: of the backbone.

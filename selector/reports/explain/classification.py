@@ -84,9 +84,8 @@ def _ladder(ranking: Ranking, e: RankedEvaluation) -> str:
     return (
         "Three resolutions of one idea, how far attacks push the features against how far the"
         f" decision is away. In all directions: {on_g} of 100 images are safe. Only in the"
-        f" directions that this task uses, and in each as far as it is moved: {on_task}. Class pair"
-        f" by class pair, which settles it: {_of_100(head.attacked_accuracy)}. The first serves any"
-        " task, the last this head alone."
+        f" directions that this task uses: {on_task}. Class pair by class pair, which settles it:"
+        f" {_of_100(head.attacked_accuracy)}. The first serves any task, the last this head alone."
     )
 
 

@@ -14,7 +14,7 @@ _FARTHEST = 3.0
 
 
 def charts(ranking: Ranking) -> tuple[Chart, ...]:
-    """Against the decision radius, as share of the attack, and in the loss bound."""
+    """Against the margin, as share of the attack, and in the loss bound."""
     return (_against_radius(ranking), _survived(ranking), _losses(ranking))
 
 
@@ -23,15 +23,15 @@ def _against_radius(ranking: Ranking) -> Chart:
     made = drawn(
         lined(ranking.ranking, ranking.choice), points, lambda e: _moved(e.per_image.smooth, points)
     )
-    made.update_xaxes(title={"text": "displacement / decision radius"})
+    made.update_xaxes(title={"text": "reach of the nearest rival / its margin"})
     made.add_vline(x=1, line={"color": KINDS["clean"], "dash": "dot", "width": 1.2})
     return Chart(
         id="moved",
-        title="Displacement, image by image",
+        title="Reach, image by image",
         caption=(
-            "Share of test images that are right and that attacks move at most so many times as"
-            " far as the decision is away, on A∘g. At 1 it is the estimated robust accuracy; far to"
-            " the right, the clean accuracy."
+            "Share of test images that are right and on which no other class can gain more than so"
+            " many times its margin by what attacks attained on A∘g. At 1 it is the estimated"
+            " robust accuracy; far to the right, the clean accuracy."
         ),
         figure=made,
     )
@@ -79,5 +79,5 @@ def _losses(ranking: Ranking) -> Chart:
 
 
 def _moved(smooth: Sequence[float], points: list[float]) -> list[float]:
-    """Share of images with s <= x r, from r / (r + s); an image that is wrong has 0 there."""
+    """Share of images with reach <= x margin, from margin / (margin + reach); 0 is wrong."""
     return at_most([1 / one - 1 if one > 0 else math.inf for one in smooth], points)
