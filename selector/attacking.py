@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from selector.batches import AT_ONCE, Images
+from selector.batches import AT_ONCE, BatchSize, Images
 from selector.controls import Controls, gradient_free
 from selector.diagnostics import Signs, signs
 from selector.heads import LinearHead
@@ -78,7 +78,9 @@ def find_shapes(
         return None
     along = directions(clean, probe, labels, projection, run.setting.protocol.seed)
     # What searches compute in changes nothing here, so it must not count in what is kept either.
-    plain = replace(images, precision=Precision())
+    # And rows of J take memory that searches do not: where it runs out, those keep their batches.
+    own = BatchSize(images.batch_size.value)
+    plain = replace(images, precision=Precision(), batch_size=own)
     return shapes_of(run.recalled(measure_grams, Tensor, plain, along), along)
 
 

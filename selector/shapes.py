@@ -132,10 +132,11 @@ def measure_grams(images: Images, along: Directions) -> Tensor:
         x = x.detach().requires_grad_(True)
         on_task = images.backbone(x) @ along.projection.float().T
         values = torch.einsum("br,brk->kb", on_task, columns[index])
-        rows = [
-            torch.autograd.grad(value.sum(), x, retain_graph=True)[0].flatten(1) for value in values
-        ]
-        jacobian = torch.stack(rows, dim=1)
+        # Filled row by row: beside a list of them, a stack would take as much memory again.
+        jacobian = x.new_empty(len(x), len(values), x[0].numel())
+        for place, value in enumerate(values):
+            (row,) = torch.autograd.grad(value.sum(), x, retain_graph=True)
+            jacobian[:, place] = row.flatten(1)
         return ((jacobian @ jacobian.mT).double(),)
 
     return over_batches(images, run)[0]

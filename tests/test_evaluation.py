@@ -409,6 +409,28 @@ def test_running_out_of_memory_at_one_image_is_the_candidates_own_row(
     assert caught.value.code == "out_of_memory"
 
 
+def test_a_jacobian_that_takes_too_much_memory_shrinks_no_batch_but_its_own(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradient, refused = torch.autograd.grad, []
+
+    def short(*given: Any, **named: Any) -> Any:
+        # Only J keeps its graph.
+        if named.get("retain_graph") and len(given[1]) > 16:
+            refused.append(len(given[1]))
+            raise torch.OutOfMemoryError("planted")
+        return gradient(*given, **named)
+
+    whole = evaluate(candidate("tiny_vit.cifar10_linf_4"), setting)
+    monkeypatch.setattr(torch.autograd, "grad", short)
+    found = evaluate(candidate("tiny_vit.cifar10_linf_4"), setting)
+    assert len(refused) >= 2
+    assert found.cost.batch_size == whole.cost.batch_size > 16
+    assert found.bound_optimal.validation_loss == pytest.approx(
+        whole.bound_optimal.validation_loss, rel=1e-3
+    )
+
+
 def test_tf32_settings_are_given_back(setting: Setting) -> None:
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     evaluate(candidate("tiny_vit.cifar10"), setting)
