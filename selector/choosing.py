@@ -30,8 +30,8 @@ class ChosenHead:
         head: the head itself.
         l2: regularisation it was fitted with.
         radius_scale: share of the displacement it was fitted against; 0 for an ordinary probe.
-        validation_loss: mean worst-case loss on the validation images, at their full displacement;
-            of the ordinary probe the clean loss.
+        validation_loss: mean worst-case loss on the validation images, at their full displacement
+            where it was fitted; of the ordinary probe the clean loss.
     """
 
     head: LinearHead

@@ -21,7 +21,8 @@ from selector.threat import ThreatModel
 HEAD_SEARCHES = 3
 # Heads whose class pairs are attacked on test images, and on validation images.
 _TESTED, _VALIDATED = 2, len(RADIUS_SCALES)
-# Pairs in doubt per image and head, about: 0 to 3 on the built-in zoo, RIVALS at most.
+# Pairs in doubt per image and head, about: 0 to 0.7 on the built-in zoo, RIVALS at most. More
+# classes leave more.
 _PAIRS_EXPECTED = 1
 
 

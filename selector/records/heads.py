@@ -48,8 +48,8 @@ class HeadReport(Record):
     validation_loss: Annotated[
         float,
         Field(
-            description="mean estimated worst-case loss on validation images, of the ordinary probe"
-            " the clean loss"
+            description="mean estimated worst-case loss on validation images, by displacement where"
+            " heads are fitted; of the ordinary probe the clean loss"
         ),
     ]
     clean_accuracy: Share
