@@ -34,6 +34,7 @@ from selector.shapes import Extent
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 from selector.workload import (
+    PassCount,
     Setting,
     full_budget,
     half_budget,
@@ -41,6 +42,7 @@ from selector.workload import (
     pair_budget,
     planned_passes,
     probe_passes,
+    shape_passes,
 )
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
@@ -204,6 +206,7 @@ def test_passes_of_shapes_are_those_of_as_many_directions_as_there_are(
     found = evaluate(candidate("tiny_resnet.cifar10_linf_8"), relabelled)
     possible = range(9 * (5 * SIZES.validation + 2 * SIZES.test))
     assert_pairs(found, relabelled, possible, rows)
+    assert shape_passes(relabelled, 7) == (PassCount(7, 7 * rows) if rows else PassCount(0, 0))
     most = most_passes(relabelled)
     assert found.cost.backward_passes <= most.backward + PREFLIGHT_IMAGES
     least = planned_passes(relabelled)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +17,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from selector import shapes
+from selector.attacking import find_shapes
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
 from selector.bounds import pair_reach
 from selector.heads import LinearHead, task_projection
 from selector.norms import NORMS, Norm
+from selector.precision import Precision
 from selector.search import Budget, search
 from selector.sensitivity import Pool, displacement_aim
 from selector.shapes import (
     DIRECTIONS,
+    Directions,
     Extent,
     Shapes,
     directions,
@@ -196,6 +201,22 @@ def test_of_many_directions_the_nearest_rivals_span_what_is_measured() -> None:
         felt = (felt + 0.05) / 1.05
         assert felt[0] * (1 - 1e-4) <= found.rest[i] <= felt[-1] * (1 + 1e-4)
         assert found.rest[i] > 0
+
+
+def test_shapes_are_kept_and_found_whatever_searches_compute_in() -> None:
+    c, asked = case(classes=4), []
+
+    def recalled(compute: Any, form: type, images: Images, along: Directions) -> Tensor:
+        asked.append((images.precision.search, images.batch_size.value))
+        return compute(images, along)
+
+    protocol = SimpleNamespace(screens=False, seed=0)
+    run = SimpleNamespace(setting=SimpleNamespace(protocol=protocol), recalled=recalled)
+    searched = replace(c.images, precision=Precision("bf16"))
+    found = find_shapes(run, searched, c.clean, c.labels, c.head, c.projection)  # type: ignore[arg-type]
+    assert asked == [("fp32", 100)]
+    assert found is not None
+    assert torch.equal(found.spread, c.shapes().spread)
 
 
 @pytest.mark.parametrize("classes", [4, 16])
