@@ -14,10 +14,10 @@ from selector.diagnostics import Signs, signs
 from selector.heads import LinearHead
 from selector.pairs import in_doubt, search_pairs
 from selector.precision import PROBED, Precision, has_tensor_cores
-from selector.rows import Rows, ranges
+from selector.rows import Rows, ranges, spread
 from selector.run import Run
 from selector.sensitivity import Aim, Pool, displacement, displacement_aim
-from selector.shapes import Shapes, directions, length_aim, measure_grams, shapes_of
+from selector.shapes import Extent, Shapes, directions, length_aim, measure_grams, shapes_of
 from selector.workload import probe_budget
 
 
@@ -54,9 +54,11 @@ def attack_validation(
 
 def _choose_precision(run: Run, features: Rows) -> None:
     """Of all searches that follow, by a short one of few validation images on g."""
-    few = next(run.images(run.setting.task.validation).chunks(PROBED))
-    clean = features[: len(few.pixels)].to(run.setting.device, torch.float32)
-    found = run.search(few, displacement_aim(clean), probe_budget(run.setting.protocol))
+    split = run.setting.task.validation
+    places = spread(len(split), PROBED)
+    clean = features[places].to(run.setting.device, torch.float32)
+    aim, budget = displacement_aim(clean), probe_budget(run.setting.protocol)
+    found = run.search(run.images(split.at(places)), aim, budget)
     norms = torch.linalg.vector_norm(clean.double(), dim=1)
     run.precision.choose(displacement(found.features, clean), norms)
 
@@ -121,7 +123,13 @@ def attack_test(
 
 
 def attack_pairs(
-    run: Run, images: Images, pool: Pool, head: LinearHead, labels: Tensor, reach: Tensor
+    run: Run,
+    images: Images,
+    pool: Pool,
+    head: LinearHead,
+    labels: Tensor,
+    projection: Tensor,
+    shapes: Shapes | None = None,
 ) -> Pool:
     """The pool with what attacks attain on those of a head's class pairs that are in doubt.
 
@@ -131,13 +139,15 @@ def attack_pairs(
         run: of the candidate.
         images: n of them.
         pool: what earlier attacks attained on them.
-        head: of K classes.
+        head: reads the projection alone.
         labels: (n,) int64.
-        reach: (n,K), what each class can gain on the label, at most: estimated.
+        projection: of g (r,d), on which displacement leaves pairs in doubt or not.
+        shapes: of the images, which may settle more; only with A as the projection.
     """
     if run.setting.protocol.screens:
         return pool
     lost = ~pool.scores(head).always_correct(labels)
+    reach = Extent.of(pool, projection, shapes).reach(head, labels)
     doubts = in_doubt(pool.clean, head, labels, reach, lost)
     threat, budget = run.setting.threat, run.pair_budget
     return pool.with_points(run.recalled(search_pairs, Tensor, images, doubts, threat, budget))

@@ -19,7 +19,7 @@ from selector.precision import full_precision
 from selector.records import Evaluation
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
 from selector.sensitivity import Pool, loss_aim
-from selector.shapes import Extent, Shapes
+from selector.shapes import Shapes
 from selector.summary import Measured, summarise
 from selector.tasks import Task
 from selector.workload import Setting
@@ -143,8 +143,7 @@ def _attack(
     aims = (loss_aim(head, labels) for head in heads.reported(choice))
     pool, how = attack_test(run, images, known, projection, aims, shapes)
     for head in heads.ranked_and_probe(choice):
-        reach = Extent.of(pool, projection, shapes).reach(head, labels)
-        pool = attack_pairs(run, images, pool, head, labels, reach)
+        pool = attack_pairs(run, images, pool, head, labels, projection, shapes)
     return pool, outcomes(pool, heads, heads.picked(choice).head, labels, how, shapes)
 
 

@@ -19,6 +19,7 @@ from selector.choosing import (
     choose_probe,
 )
 from selector.heads import Labelled, task_projection
+from selector.rows import spread
 from selector.run import Run
 from selector.sensitivity import Pool
 from selector.shapes import SHAPED, rounding
@@ -83,10 +84,12 @@ def find_probe(run: Run) -> Probed:
 
 
 def _rounded(run: Run, validation: Labelled, probe: ChosenHead, projection: Tensor) -> Tensor:
-    """T, of the first validation images, all classes among them."""
-    few = next(run.images(run.setting.task.validation).chunks(SHAPED))
-    clean, labels, _ = next(validation.chunks(SHAPED))
-    shapes = find_shapes(run, few, clean, labels, probe.head, projection)
+    """T, of at most SHAPED validation images."""
+    split = run.setting.task.validation
+    places = spread(len(split), SHAPED)
+    clean = validation.features[places].to(projection.device)
+    images, labels = run.images(split.at(places)), validation.labels[places]
+    shapes = find_shapes(run, images, clean, labels, probe.head, projection)
     return projection if shapes is None else rounding(shapes.mean(), projection)
 
 
@@ -184,8 +187,7 @@ def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead], rounded: Tens
     """With what attacks on the class pairs of each head attained; it counts for every head."""
     pool = part.pool
     for one in heads:
-        reach = pool.reach(one.head, part.labels, rounded)
-        pool = attack_pairs(run, part.images, pool, one.head, part.labels, reach)
+        pool = attack_pairs(run, part.images, pool, one.head, part.labels, rounded)
     return replace(part, pool=pool)
 
 

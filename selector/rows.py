@@ -61,6 +61,18 @@ def ranges(count: int, at_once: int) -> Iterator[slice]:
         yield slice(start, min(start + at_once, count))
 
 
+def spread(count: int, at_most: int) -> Tensor:
+    """Places (n,) of so many of ``count`` rows at most, evenly apart: classes follow each other.
+
+    >>> spread(9, 4).tolist()
+    [0, 2, 4, 6]
+    >>> spread(3, 4).tolist()
+    [0, 1, 2]
+    """
+    chosen = min(count, at_most)
+    return torch.arange(chosen) * count // chosen
+
+
 @dataclass(frozen=True)
 class Moments:
     """Of rows (n,d), in float64.

@@ -22,7 +22,6 @@ from selector.choosing import RADIUS_SCALES, Heads
 from selector.fitting import find_probe, fit_for_look
 from selector.precision import PrecisionName, full_precision
 from selector.records import Screened
-from selector.rows import Picked
 from selector.run import Prepared, Run, as_candidate_errors, cost, load
 from selector.sensitivity import Pool, displacement_aim
 from selector.tasks.decoding import Split
@@ -100,7 +99,7 @@ def screen(
         run.backbone.passes.on_pass = on_pass
         fitting = fitting or _fitting_for(run, look)
         run.precision.search = fitting.precision
-        withstood = _attack(run, _part(setting, look), fitting.heads)
+        withstood = _attack(run, setting.task.test.at(places(setting, look)), fitting.heads)
         return Screened(
             name=prepared.name,
             model=prepared.model,
@@ -128,11 +127,6 @@ def places(setting: Setting, look: Look) -> Tensor:
     return torch.randperm(len(setting.task.test), generator=generator)[look.start : look.stop]
 
 
-def _part(setting: Setting, look: Look) -> Split:
-    test, chosen = setting.task.test, places(setting, look)
-    return Split(Picked(test.pixels, chosen), test.labels[chosen])
-
-
 def _attack(run: Run, part: Split, heads: Heads) -> Tensor:
     """Whether the head that is ranked by withstands, per image (n,) bool."""
     with run.watch.stage("features"):
@@ -145,7 +139,6 @@ def _attack(run: Run, part: Split, heads: Heads) -> Tensor:
             aim = displacement_aim(features, rounded)
             found = run.search(some, aim, run.budget)
             pool = Pool(features, (found.features,))
-            reach = pool.reach(head, labels, rounded)
-            pool = attack_pairs(run, some, pool, head, labels, reach)
+            pool = attack_pairs(run, some, pool, head, labels, rounded)
             withstood.append(pool.scores(head).always_correct(labels))
     return torch.cat(withstood)

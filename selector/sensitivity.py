@@ -56,17 +56,6 @@ class Pool:
             [displacement(points, self.clean, projection) for points in self.attained]
         ).amax(dim=0)
 
-    def reach(self, head: LinearHead, labels: Tensor, projection: Tensor | None = None) -> Tensor:
-        """c_j ŝ(x) of each pair (n,K), both measured on the projection: estimated, >= 0.
-
-        Args:
-            head: of K classes, which reads ``projection`` alone.
-            labels: (n,) int64.
-            projection: independent rows (r,d); None for the identity.
-        """
-        weight = head.weight if projection is None else _coordinates(head.weight, projection)
-        return bounds.pair_reach(weight, labels, self.displacement(projection))
-
     def scores(self, head: LinearHead) -> Scores:
         """What a head makes of it."""
         return Scores(torch.stack([head(points) for points in self.points]))
@@ -108,13 +97,6 @@ def displacement(points: Tensor, clean: Tensor, projection: Tensor | None = None
         moved = moved @ projection.double().T
     distance: Tensor = torch.linalg.vector_norm(moved, dim=1)
     return distance
-
-
-def _coordinates(weight: Tensor, projection: Tensor) -> Tensor:
-    """The rows (K,r) that do on ``projection`` (r,d) what those of ``weight`` (K,d) do on g."""
-    rows = projection.to(weight)
-    coordinates: Tensor = torch.linalg.solve(rows @ rows.T, rows @ weight.T).T
-    return coordinates
 
 
 @dataclass(frozen=True)

@@ -165,12 +165,12 @@ def shapes_of(grams: Tensor, along: Directions) -> Shapes:
 
 @dataclass(frozen=True)
 class Extent:
-    """How far attacks moved n images on A∘g.
+    """How far attacks moved n images on a projection of g.
 
     Attributes:
-        projection: A (r,d), orthonormal rows.
+        projection: independent rows (r,d); A where there are shapes.
         displacement: (n,), the farthest.
-        shapes: of the images; None: all are round.
+        shapes: of the images, on A∘g; None: all are round.
         length: (n,), the longest in the shape of the image, where there are shapes.
     """
 
@@ -180,7 +180,7 @@ class Extent:
     length: Tensor
 
     @classmethod
-    def of(cls, pool: Pool, projection: Tensor, shapes: Shapes | None) -> Extent:
+    def of(cls, pool: Pool, projection: Tensor, shapes: Shapes | None = None) -> Extent:
         """What is in a pool."""
         displacement = length = pool.displacement(projection)
         if shapes is not None:
@@ -196,15 +196,21 @@ class Extent:
         does.
 
         Args:
-            head: reads A∘g alone.
+            head: reads the projection alone.
             labels: (n,) int64.
         """
-        weight = head.weight @ self.projection.to(head.weight).T
+        weight = _coordinates(head.weight, self.projection.to(head.weight))
         by_displacement = bounds.pair_reach(weight, labels, self.displacement)
         if self.shapes is None:
             return by_displacement
         by_shape = self.shapes.distances(weight, labels) * self.length[:, None]
         return torch.minimum(by_displacement, by_shape)
+
+
+def _coordinates(weight: Tensor, rows: Tensor) -> Tensor:
+    """What does on ``rows`` (r,d) of g as ``weight`` (K,d) does on g, (K,r)."""
+    coordinates: Tensor = torch.linalg.solve(rows @ rows.T, rows @ weight.T).T
+    return coordinates
 
 
 def rounding(shape: Tensor, projection: Tensor) -> Tensor:

@@ -118,18 +118,29 @@ def shape_passes(setting: Setting, images: int) -> PassCount:
     return PassCount(images, images * rows)
 
 
+def _once(setting: Setting) -> PassCount:
+    """What no threat changes, of training and validation images: features and shapes."""
+    validation = len(setting.task.validation)
+    shapes = shape_passes(setting, min(SHAPED, validation))
+    return PassCount(len(setting.task.train) + validation, 0).plus(shapes)
+
+
+def _fit_under_one(setting: Setting, pairs: int, heads: int) -> PassCount:
+    """What fitting takes under each threat."""
+    protocol, validation = setting.protocol, len(setting.task.validation)
+    full, pair = full_budget(protocol), pair_passes(protocol, pairs)
+    searches = PassCount(
+        validation * (full.forward_passes + heads * pair.forward),
+        validation * (full.backward_passes + heads * pair.backward),
+    )
+    return probe_passes(setting).plus(searches)
+
+
 def fit_passes(
     setting: Setting, pairs: int = _PAIRS_EXPECTED, heads: int = _VALIDATED
 ) -> PassCount:
     """What the heads of a candidate take, for so many pairs in doubt per image and head tried."""
-    protocol, validation = setting.protocol, len(setting.task.validation)
-    full, pair, probe = full_budget(protocol), pair_passes(protocol, pairs), probe_passes(setting)
-    plain = len(setting.task.train) + validation
-    known = shape_passes(setting, min(SHAPED, validation)).plus(probe)
-    return PassCount(
-        plain + known.forward + validation * (full.forward_passes + heads * pair.forward),
-        known.backward + validation * (full.backward_passes + heads * pair.backward),
-    )
+    return _once(setting).plus(_fit_under_one(setting, pairs, heads))
 
 
 def planned_passes(setting: Setting) -> PassCount:
@@ -157,36 +168,25 @@ def _screening_passes(setting: Setting) -> PassCount:
 
 
 def _passes(setting: Setting, pairs: int) -> PassCount:
-    """Heads; of test images features, shapes, controls, and searches on g, on A∘g, in the shapes
-    and for the heads.
-    """
+    """Of fitting heads, and of test images: features and shapes, then controls and searches."""
     if setting.protocol.screens:
         return _screening_passes(setting)
     protocol, test = setting.protocol, len(setting.task.test)
-    full, half = full_budget(protocol), half_budget(protocol)
-    of_displacement = 3 if shape_passes(setting, test).total else 2
-    heads, pair = fit_passes(setting, pairs), pair_passes(protocol, pairs)
+    full, half, pair = full_budget(protocol), half_budget(protocol), pair_passes(protocol, pairs)
+    shapes = shape_passes(setting, test)
+    # On g and on A∘g, and in the shapes where there are any.
+    of_displacement = 3 if shapes.total else 2
 
     def searched(of_full: int, of_half: int, of_pair: int) -> int:
         return test * (of_displacement * of_full + HEAD_SEARCHES * of_half + _TESTED * of_pair)
 
-    # Clean features and shapes serve every threat; attacks are made under each.
-    threats, validation = 1 + len(setting.others), len(setting.task.validation)
-    shaped = min(SHAPED, validation)
-    once = shape_passes(setting, shaped)
-    clean = len(setting.task.train) + validation
-    attacks = PassCount(
-        heads.forward
-        - clean
-        - once.forward
-        + test * (NOISE_DRAWS + SEARCH_STEPS)
-        + searched(full.forward_passes, half.forward_passes, pair.forward),
-        heads.backward
-        - once.backward
-        + searched(full.backward_passes, half.backward_passes, pair.backward),
+    under_one = _fit_under_one(setting, pairs, _VALIDATED).plus(
+        PassCount(
+            test * (NOISE_DRAWS + SEARCH_STEPS)
+            + searched(full.forward_passes, half.forward_passes, pair.forward),
+            searched(full.backward_passes, half.backward_passes, pair.backward),
+        )
     )
-    once = shape_passes(setting, shaped + test)
-    return PassCount(
-        clean + test + once.forward + threats * attacks.forward,
-        once.backward + threats * attacks.backward,
-    )
+    threats = len(setting.threats)
+    each = PassCount(threats * under_one.forward, threats * under_one.backward)
+    return _once(setting).plus(PassCount(test, 0)).plus(shapes).plus(each)

@@ -30,7 +30,7 @@ from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
 from selector.records import Estimate, Evaluation, HeadReport
 from selector.run import PREFLIGHT_IMAGES, Prepared, Run
 from selector.sensitivity import Pool
-from selector.shapes import Extent
+from selector.shapes import Extent, Shapes
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
 from selector.workload import (
@@ -242,29 +242,39 @@ def test_estimates_and_doubts_rest_on_the_shapes_of_the_images(
 ) -> None:
     read, attack = evaluation.outcomes, evaluation.attack_pairs
     seen: list[tuple[Any, ...]] = []
-    granted: list[tuple[Pool, LinearHead, Tensor, Tensor]] = []
+    attacked: list[tuple[Pool, LinearHead, Tensor, Tensor, Shapes]] = []
+    doubted: list[Tensor] = []
+    doubt = attacking.in_doubt
 
     def read_off(*given: Any) -> Any:
         seen.append(given)
         return read(*given)
 
-    def attack_with(run: Run, images: Images, pool: Pool, head: LinearHead, *more: Tensor) -> Pool:
-        granted.append((pool, head, *more))
-        return attack(run, images, pool, head, *more)
+    def attack_with(run: Run, images: Images, *more: Any) -> Pool:
+        if not attacked:
+            doubted.clear()  # what validation images left in doubt
+        attacked.append(more)
+        return attack(run, images, *more)
+
+    def in_doubt(clean: Tensor, head: LinearHead, labels: Tensor, *more: Tensor) -> Any:
+        doubted.append(more[0])
+        return doubt(clean, head, labels, *more)
 
     monkeypatch.setattr(evaluation, "outcomes", read_off)
     monkeypatch.setattr(evaluation, "attack_pairs", attack_with)
+    monkeypatch.setattr(attacking, "in_doubt", in_doubt)
     found = evaluate(candidate("tiny_vit.cifar10_linf_4"), setting)
     ((pool, heads, picked, labels, _, shapes),) = seen
-    assert len(granted) == 2
-    for before, head, labels_, reach in granted:
-        extent = Extent.of(before, heads.projection, shapes)
-        assert torch.equal(reach, extent.reach(head, labels_))
+    assert len(attacked) == len(doubted) == 2
+    for (before, head, labels_, projection, shaped), granted in zip(attacked, doubted, strict=True):
+        assert projection is heads.projection
+        assert shaped is shapes
+        assert torch.equal(granted, Extent.of(before, projection, shapes).reach(head, labels_))
     reach = Extent.of(pool, heads.projection, shapes).reach(picked, labels)
     losses = pair_worst_case_losses(picked(pool.clean), labels, reach)
     on_task = found.head.on_task
     assert on_task.estimated_worst_case_loss.value == pytest.approx(losses.mean().item())
-    by_ball = Extent.of(pool, heads.projection, None).reach(picked, labels)
+    by_ball = Extent.of(pool, heads.projection).reach(picked, labels)
     assert reach.sum() < 0.8 * by_ball.sum()
 
 

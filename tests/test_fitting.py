@@ -112,6 +112,29 @@ def test_heads_are_fitted_where_the_shape_of_validation_images_is_round_in_the_m
     )
 
 
+def test_of_many_validation_images_some_of_every_class_make_the_mean_shape(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, asked = fitting.find_shapes, []
+
+    def found(run: Run, images: Images, clean: Tensor, labels: Tensor, *more: Any) -> Any:
+        asked.append((images.pixels[:], clean, labels))
+        return find(run, images, clean, labels, *more)
+
+    monkeypatch.setattr(fitting, "find_shapes", found)
+    monkeypatch.setattr(fitting, "SHAPED", 10)
+    run, part = loaded(setting), setting.task.validation
+    before = run.backbone.passes.backward
+    find_probe(run)
+    ((pixels, clean, labels),) = asked
+    # They lie class by class.
+    assert labels.tolist() == list(range(10))
+    places = torch.arange(10) * 3
+    assert torch.equal(pixels, part.pixels[:][places])
+    torch.testing.assert_close(clean, extract(run.images(part))[places], rtol=1e-4, atol=1e-5)
+    assert run.backbone.passes.backward - before == 9 * 10
+
+
 def test_a_screening_fits_heads_on_the_task_as_it_is(setting: Setting) -> None:
     protocol = replace(setting.protocol, preset="screen")
     run = loaded(replace(setting, protocol=protocol))
@@ -163,8 +186,8 @@ def test_pairs_are_in_doubt_by_displacement_where_heads_were_fitted(
     probed = find_probe(run)
 
     def attack_with(run: Run, images: Images, pool: Pool, head: LinearHead, *more: Tensor) -> Pool:
-        labels, reach = more
-        told.append(torch.equal(reach, pool.reach(head, labels, probed.rounded)))
+        _, projection = more
+        told.append(projection is probed.rounded)
         return attack(run, images, pool, head, *more)
 
     monkeypatch.setattr(fitting, "attack_pairs", attack_with)

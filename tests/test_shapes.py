@@ -312,7 +312,7 @@ def test_of_a_linear_network_under_l2_it_is_exact(monkeypatch: pytest.MonkeyPatc
     pool = Pool(c.clean, tuple(search(c.images, aim, threat, budget).features for aim in aims))
     granted = Extent.of(pool, c.projection, found).reach(c.head, c.labels)
     torch.testing.assert_close(granted, c.sup("l2"), rtol=1e-3, atol=1e-6)
-    by_ball = Extent.of(pool, c.projection, None).reach(c.head, c.labels)
+    by_ball = Extent.of(pool, c.projection).reach(c.head, c.labels)
     assert by_ball.mean() > 1.2 * granted.mean()
 
 
@@ -321,7 +321,7 @@ def test_what_is_granted_is_the_smaller_of_what_ball_and_shape_grant() -> None:
     points = tuple(c.clean + 0.1 * normal(COUNT, 8, seed=seed).float() for seed in range(3))
     pool, found, a = Pool(c.clean, points), c.shapes(), c.projection
     ball = pair_reach(c.head.weight, c.labels, pool.displacement(a))
-    torch.testing.assert_close(Extent.of(pool, a, None).reach(c.head, c.labels), ball)
+    torch.testing.assert_close(Extent.of(pool, a).reach(c.head, c.labels), ball)
     lengths = torch.stack([found.lengths((p - c.clean).double() @ a.T) for p in points]).amax(dim=0)
     by_shape = found.distances(c.head.weight @ a.T, c.labels) * lengths[:, None]
     granted = Extent.of(pool, a, found).reach(c.head, c.labels)
@@ -340,9 +340,9 @@ def test_in_whatever_coordinates_no_point_gains_more_than_displacement_there_gra
     clean = normal(5, 6, seed=seed + 1)
     pool = Pool(clean, tuple(clean + normal(5, 6, seed=seed + k) for k in (2, 3)))
     projection = normal(3, 3, seed=seed + 4) @ task_projection(head)
-    granted = pool.reach(head, labels, projection)
+    granted = Extent.of(pool, projection).reach(head, labels)
     assert (pool.scores(head).pair_reach(labels) <= granted * (1 + 1e-6) + 1e-9).all()
     rotated = torch.linalg.qr(normal(3, 3, seed=seed + 5)).Q @ projection
-    torch.testing.assert_close(pool.reach(head, labels, rotated), granted, rtol=1e-5, atol=1e-7)
-    on_g = pair_reach(head.weight, labels, pool.displacement())
-    torch.testing.assert_close(pool.reach(head, labels), on_g)
+    torch.testing.assert_close(
+        Extent.of(pool, rotated).reach(head, labels), granted, rtol=1e-5, atol=1e-7
+    )

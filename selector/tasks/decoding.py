@@ -20,7 +20,7 @@ from torch import Tensor
 
 from selector.errors import UsageError, first_line, printable
 from selector.reading import is_file
-from selector.rows import Rows, ranges
+from selector.rows import Picked, Rows, ranges
 from selector.spool import collect
 from selector.tasks.cells import MOST_BYTES
 from selector.tasks.listing import Example, Picture, Source
@@ -60,6 +60,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def at(self, places: Tensor) -> Split:
+        """Some of the images, by index (b,), in that order."""
+        return Split(Picked(self.pixels, places), self.labels[places])
 
     @cached_property
     def digests(self) -> Tensor:
