@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Images
+from selector.budget import Budget
 from selector.controls import gradient_free
-from selector.search import Budget, search
+from selector.search import search
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
 

@@ -137,9 +137,9 @@ PEERS: dict[str, Peer] = {
     "Foolbox PGD default": foolbox_default,
     "torchattacks PGD 10": torchattacks_pgd(10),
     # As many passes as 5 x 20 of ours.
-    "Foolbox PGD 106": foolbox_pgd(106),
-    "torchattacks PGD 106": torchattacks_pgd(106),
-    "ART PGD 106": art_pgd(106),
-    "APGD 1x106": torchattacks_apgd(1, 106),
-    "APGD 5x21": torchattacks_apgd(5, 21),
+    "Foolbox PGD 108": foolbox_pgd(108),
+    "torchattacks PGD 108": torchattacks_pgd(108),
+    "ART PGD 108": art_pgd(108),
+    "APGD 1x108": torchattacks_apgd(1, 108),
+    "APGD 5x22": torchattacks_apgd(5, 22),
 }

@@ -30,6 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from selector.attacks import ATTACKS
 from selector.backbones import fold_batch_norms
 from selector.batches import BatchSize, Images
+from selector.budget import Budget
 from selector.devices import choose_device
 from selector.precision import (
     BF16_SHARE,
@@ -39,7 +40,7 @@ from selector.precision import (
     full_precision,
     has_tensor_cores,
 )
-from selector.search import Budget, search
+from selector.search import search
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
 

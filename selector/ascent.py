@@ -58,12 +58,19 @@ class Ascent:
 
     def or_better(self, other: Ascent) -> Ascent:
         """Per image the better of two; an image that was stuck in either was stuck."""
-        better = other.value > self.value
+        return self._where(other.value <= self.value, other)
+
+    def or_worse(self, other: Ascent) -> Ascent:
+        """Per image the one that :meth:`or_better` leaves."""
+        return self._where(other.value > self.value, other)
+
+    def _where(self, mine: Tensor, other: Ascent) -> Ascent:
+        """This one for images ``mine`` (n,) bool, the other elsewhere."""
         return Ascent(
-            torch.where(better[:, None, None, None], other.x, self.x),
-            torch.where(better, other.value, self.value),
-            torch.where(better, other.rise, self.rise),
-            torch.where(better, other.late, self.late),
+            torch.where(mine[:, None, None, None], self.x, other.x),
+            torch.where(mine, self.value, other.value),
+            torch.where(mine, self.rise, other.rise),
+            torch.where(mine, self.late, other.late),
             self.stuck | other.stuck,
         )
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from selector.arguments import Threat, one_threat, whole
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Images, extract
+from selector.budget import Budget
 from selector.errors import UsageError
 from selector.heads import LinearHead
 from selector.modules import Module, frozen, load_module, pooled
 from selector.precision import full_precision
-from selector.search import Budget, search
+from selector.search import search
 from selector.sensitivity import Aim, Pool, displacement_aim, loss_aim
 from selector.threat import ThreatModel
 

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from selector.batches import Images
+from selector.budget import Budget
 from selector.heads import LinearHead
-from selector.search import Budget, Group, groups
+from selector.search import Group, groups
 from selector.sensitivity import Aim
 from selector.threat import ThreatModel
 

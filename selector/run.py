@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selector.backbones import Backbone, fold_batch_norms
 from selector.batches import AT_ONCE, BatchSize, Images, extract
+from selector.budget import Budget
 from selector.devices import Stopwatch, describe_device
 from selector.errors import CandidateError, UsageError
 from selector.heads import Labelled
@@ -20,7 +21,7 @@ from selector.peaks import device_peak, process_peak, reset_device_peak
 from selector.precision import Precision
 from selector.preflight import check_backbone
 from selector.records import Cost, Provenance
-from selector.search import Budget, Search, search
+from selector.search import Search, search
 from selector.sensitivity import Aim
 from selector.spool import collect
 from selector.tasks.decoding import Split

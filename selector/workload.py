@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from selector.attacks import ATTACKS
+from selector.budget import Budget
 from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
 from selector.pairs import RIVALS
 from selector.precision import PROBE_STEPS, PROBED, has_tensor_cores
 from selector.protocol import Protocol
-from selector.search import Budget
 from selector.shapes import DIRECTIONS, SHAPED
 from selector.tasks import Task
 from selector.threat import ThreatModel

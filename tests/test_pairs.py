@@ -18,10 +18,10 @@ from torch import Tensor
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
 from selector.bounds import pair_criterion_holds, pair_reach, pair_tolerances
+from selector.budget import Budget
 from selector.heads import LinearHead
 from selector.norms import NORMS, Norm
 from selector.pairs import RIVALS, in_doubt, pair_aim, search_pairs
-from selector.search import Budget
 from selector.sensitivity import Pool
 from selector.threat import ThreatModel
 

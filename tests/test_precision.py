@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Images
+from selector.budget import Budget
 from selector.precision import (
     BF16_SHARE,
     TF32_SHARE,
@@ -19,7 +20,7 @@ from selector.precision import (
     full_precision,
     has_tensor_cores,
 )
-from selector.search import Budget, search
+from selector.search import search
 from selector.sensitivity import displacement_aim
 from selector.threat import ThreatModel
 

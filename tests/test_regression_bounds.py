@@ -14,12 +14,13 @@ from torch import Tensor
 
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Images, extract
+from selector.budget import Budget
 from selector.heads import LinearHead
 from selector.norms import NORMS, Norm
 from selector.regression import bounds
 from selector.regression.heads import residuals, row_space
 from selector.regression.pool import squared_aim, worst_errors
-from selector.search import Budget, search
+from selector.search import search
 from selector.sensitivity import Pool, displacement, displacement_aim
 from selector.threat import ThreatModel
 

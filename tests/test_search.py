@@ -15,8 +15,9 @@ from torch import Tensor
 from selector.ascent import Ascent
 from selector.attacks import ATTACKS, Attack, annealed
 from selector.batches import BatchSize, Features, Images, extract
+from selector.budget import Budget
 from selector.norms import NORMS, Norm
-from selector.search import FAR, Budget, Search, search
+from selector.search import FAR, Search, search
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
 
@@ -83,27 +84,37 @@ def upwards(features: Tensor, index: Tensor) -> Tensor:
     return 10 * features[:, 0]
 
 
-def test_near_a_maximum_all_starts_are_made_and_the_best_is_gone_on_from_in_both_ways():
-    plan = Planned([[0.1, 0.5], [0.3, 0.2], [0.3, 0.5], [0.2, 0.6], [0.35, 0.6], [0.3, 0.7]])
-    budget = Budget(plan.attack(), restarts=3, steps=6, seed=0)
-    found = search(images(grey_level, 2), upwards, LINF, budget)
-    assert plan.kinds == [*[("short", 3)] * 2, ("long", 3), *[("short", 3)] * 2, ("long", 3)]
-    torch.testing.assert_close(plan.begun[2][1][:, 0, 0, 0], torch.tensor([0.3, 0.5]))
-    torch.testing.assert_close(plan.begun[4][1][:, 0, 0, 0], torch.tensor([0.3, 0.6]))
-    torch.testing.assert_close(plan.begun[5][1][:, 0, 0, 0], torch.tensor([0.35, 0.6]))
-    torch.testing.assert_close(found.features, torch.tensor([[0.35], [0.7]]))
+# Two starts and their mirror images: the best is 0.3 and 0.5, the other start's 0.2 and 0.4.
+FIRST = [[0.1, 0.5], [0.2, 0.3], [0.3, 0.2], [0.15, 0.4]]
+
+
+def greys(start: Tensor) -> list[float]:
+    """The first value of each of some images."""
+    return [round(value, 6) for value in start[:, 0, 0, 0].tolist()]
+
+
+def test_near_a_maximum_the_better_half_of_all_starts_and_then_the_best_is_gone_on_from():
+    # The third start's mirror image is better than the second best of the first two for one image.
+    more = [[0.25, 0.35], [0.1, 0.38]]
+    plan = Planned([*FIRST, [0.32, 0.52], *more, [0.33, 0.51], [0.31, 0.65], [0.4, 0.6]])
+    found = search(images(grey_level, 2), upwards, LINF, Budget(plan.attack(), 3, 6, 0))
+    starts, on = [("short", 1)] * 2, ("short", 2)
+    assert plan.kinds == [*starts, *starts, on, *starts, on, ("short", 2), ("long", 6)]
+    assert greys(plan.begun[4][1]) == [0.3, 0.5]
+    assert greys(plan.begun[7][1]) == [0.25, 0.4]
+    assert greys(plan.begun[8][1]) == [0.33, 0.52]
+    assert greys(plan.begun[9][1]) == [0.33, 0.65]
+    torch.testing.assert_close(found.features, torch.tensor([[0.4], [0.65]]))
     assert found.far.tolist() == [False, False]
-    torch.testing.assert_close(
-        found.restart_values, torch.tensor([[1.0, 5.0], [3.0, 2.0], [2.0, 6.0]])
-    )
+    expected = torch.tensor([[2.0, 5.0], [3.0, 4.0], [2.5, 3.8]])
+    torch.testing.assert_close(found.restart_values, expected)
 
 
 def test_far_from_a_maximum_one_long_ascent_takes_all_remaining_steps():
-    plan = Planned([[0.1, 0.5], [0.3, 0.2], [0.6, 0.9], [0.8, 0.4]])
-    budget = Budget(plan.attack(), restarts=3, steps=6, seed=0)
-    found = search(images(grey_level, 2), upwards, LINF, budget)
-    assert plan.kinds == [("short", 3), ("short", 3), ("long", 3), ("long", 9)]
-    torch.testing.assert_close(plan.begun[3][1][:, 0, 0, 0], torch.tensor([0.6, 0.9]))
+    plan = Planned([*FIRST, [0.6, 0.9], [0.8, 0.4]])
+    found = search(images(grey_level, 2), upwards, LINF, Budget(plan.attack(), 3, 6, 0))
+    assert plan.kinds == [*[("short", 1)] * 4, ("short", 2), ("long", 12)]
+    assert greys(plan.begun[5][1]) == [0.6, 0.9]
     # The last ascent was worse for the second image, which keeps what it had.
     torch.testing.assert_close(found.features, torch.tensor([[0.8], [0.9]]))
     assert found.far.tolist() == [True, True]
@@ -111,46 +122,86 @@ def test_far_from_a_maximum_one_long_ascent_takes_all_remaining_steps():
 
 
 def test_each_image_of_a_batch_goes_its_own_way():
-    plan = Planned([[0.1, 0.5], [0.3, 0.2], [0.6, 0.5], [0.8], [0.7], [0.75], [0.74]])
-    budget = Budget(plan.attack(), restarts=3, steps=6, seed=0)
-    found = search(images(grey_level, 2), upwards, LINF, budget)
-    assert plan.kinds == [
-        ("short", 3),
-        ("short", 3),
-        ("long", 3),
-        ("long", 9),
-        ("short", 3),
-        ("short", 3),
-        ("long", 3),
-    ]
+    plan = Planned([*FIRST, [0.6, 0.5], [0.8], [0.55], [0.56], [0.57], [0.74], [0.7]])
+    found = search(images(grey_level, 2), upwards, LINF, Budget(plan.attack(), 3, 6, 0))
+    far, near = [("long", 12)], [*[("short", 1)] * 2, ("short", 2), ("short", 2), ("long", 6)]
+    assert plan.kinds == [*[("short", 1)] * 4, ("short", 2), *far, *near]
     assert found.far.tolist() == [True, False]
-    torch.testing.assert_close(found.features, torch.tensor([[0.8], [0.75]]))
-    expected = torch.tensor([[1.0, 5.0], [3.0, 2.0], [torch.nan, 7.0]])
+    torch.testing.assert_close(found.features, torch.tensor([[0.8], [0.74]]))
+    expected = torch.tensor([[2.0, 5.0], [3.0, 4.0], [torch.nan, 5.6]])
     torch.testing.assert_close(found.restart_values, expected, equal_nan=True)
 
 
+def test_every_start_is_also_climbed_from_its_mirror_image_inside_the_threat_set():
+    plan = Planned([*FIRST, [0.6, 0.9], [0.8, 0.4]])
+    of = images(grey_level, 2)
+    search(of, upwards, LINF, Budget(plan.attack(), 3, 6, 0))
+    x, ends = of.pixels.float() / 255, torch.tensor(FIRST)
+    for place in (0, 2):
+        mirrored = LINF.project(2 * x - ends[place][:, None, None, None], x)
+        torch.testing.assert_close(plan.begun[place + 1][1], mirrored)
+
+
+def test_the_mirror_image_of_a_lesser_maximum_leads_to_the_largest():
+    """Darker moves features ten times as far as brighter, and a gradient never changes sides."""
+    middle = torch.full((1, *SHAPE), 128, dtype=torch.uint8)
+
+    def lopsided(x: Tensor) -> Tensor:
+        moved = x.mean(dim=(1, 2, 3))[:, None] - 128 / 255
+        return torch.where(moved > 0, moved / 10, moved)
+
+    of = Images(middle.repeat(8, 1, 1, 1), lopsided, torch.device("cpu"), BatchSize(8))
+
+    def attained(restarts: int) -> Tensor:
+        budget = Budget(ATTACKS["pgd"], restarts, 10, 0)
+        aim = displacement_aim(extract(of))
+        return displacement(search(of, aim, LINF, budget).features, extract(of))
+
+    assert attained(restarts=1).min() < 0.11 * EPS
+    torch.testing.assert_close(attained(restarts=2), torch.full((8,), EPS).double())
+
+
 def test_rising_is_a_share_of_the_whole_climb_and_ends_where_going_on_brings_nothing():
-    # Half of each ascent's rise is late. The last brings the first image 0.1 of 0.9 in all: late,
-    # 0.05 of it. It brings the second nothing, and the third 0.02 of 0.82.
-    plan = Planned([[0.2] * 3, [0.1] * 3, [0.8] * 3, [0.92, 0.8, 0.82]], late=0.5)
+    # Half of each ascent's rise is late. The last brings the first image 0.12 of 0.92 in all: late,
+    # 0.06 of it. It brings the second nothing, and the third 0.02 of 0.82.
+    first = [[0.2] * 3, *[[0.1] * 3] * 3]
+    plan = Planned([*first, [0.8] * 3, [0.92, 0.8, 0.82]], late=0.5)
     found = search(images(grey_level, 3), upwards, LINF, Budget(plan.attack(), 3, 6, 0))
     assert found.far.all()
     assert found.rising.tolist() == [True, False, False]
 
 
-def test_near_a_maximum_all_that_the_last_ascents_bring_is_late():
-    # 0.02 of 0.52 for the first image, 0.03 of 0.53 for the second.
-    plan = Planned([[0.5] * 2, [0.1] * 2, [0.5] * 2, [0.2] * 2, [0.51] * 2, [0.52, 0.53]])
+def test_near_a_maximum_what_a_quarter_of_all_steps_brings_at_last_is_late():
+    # 8 of 18 steps are last, so 4.5 / 8 counts: of 0.04 in 0.54 for the first image, of 0.05 in
+    # 0.55 for the second.
+    first, more = [[0.5] * 2, *[[0.1] * 2] * 3, [0.5] * 2], [[0.2] * 2] * 3
+    plan = Planned([*first, *more, [0.51] * 2, [0.54, 0.55]])
     found = search(images(grey_level, 2), upwards, LINF, Budget(plan.attack(), 3, 6, 0))
     assert not found.far.any()
     assert found.rising.tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("gain", "far"), [(FAR - 0.01, False), (FAR + 0.01, True)])
-def test_far_is_a_share_of_what_the_best_start_had_risen(gain: float, far: bool):
-    plan = Planned([[0.2], [0.4], [0.4 * (1 + gain)], [0.5], [0.5]])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_far_is_a_share_of_what_the_best_start_had_risen(gain: float, far: bool, mirrored: bool):
+    # A mirror image has risen since the random start before it, too.
+    best = [[0.1], [0.4]] if mirrored else [[0.4], [0.1]]
+    plan = Planned([[0.2], [0.1], *best, [0.4 * (1 + gain)], [0.5]])
     found = search(images(grey_level, 1), upwards, LINF, Budget(plan.attack(), 2, 4, 0))
+    assert plan.kinds == [*[("short", 1)] * 4, ("short", 2), ("long", 2)]
     assert found.far.tolist() == [far]
+
+
+@pytest.mark.parametrize(("restarts", "steps"), [(1, 8), (3, 3)])
+def test_where_there_is_nothing_to_divide_every_start_takes_all_its_steps(
+    restarts: int, steps: int
+):
+    plan = Planned([[0.1, 0.5], [0.3, 0.2], [0.2, 0.4]][:restarts])
+    found = search(images(grey_level, 2), upwards, LINF, Budget(plan.attack(), restarts, steps, 0))
+    assert plan.kinds == [("short", steps)] * restarts
+    best = torch.tensor(plan.ends).amax(dim=0)[:, None]
+    torch.testing.assert_close(found.features, best)
+    torch.testing.assert_close(found.restart_values, 10 * torch.tensor(plan.ends))
 
 
 def test_the_point_that_counts_is_scored_by_a_pass_of_its_own():
@@ -189,8 +240,12 @@ def test_a_search_makes_the_passes_that_its_budget_says(restarts: int, steps: in
     budget = Budget(ATTACKS["annealed"], restarts, steps, 0)
     found = search(of, aim, LINF, budget)
     assert backbone.backward == 3 * budget.backward_passes == 3 * restarts * steps
-    # Of an image that is far: no further starts, and one last ascent instead of up to two.
-    fewer = restarts - 2 + min(2, budget.steps_left(restarts)) - min(1, budget.steps_left(2))
+    # An image that is far has no further starts, no others gone on from, and one ascent at last.
+    fewer = 0
+    if budget.adapts:
+        last = sum(taken > 0 for taken in budget.last_steps)
+        near = 2 * (restarts - 2) + budget.starts_gone_on_from - 1 + last
+        fewer = near - (budget.steps_left(2, 1) > 0)
     assert 3 * budget.forward_passes - int(found.far.sum()) * fewer == backbone.forward
 
 
@@ -209,7 +264,7 @@ class Counter:
         return self.backbone(x)
 
 
-def test_on_a_rugged_representation_a_long_ascent_is_chosen_and_goes_farther():
+def test_on_a_rugged_representation_the_long_ascent_goes_farther():
     """Waves upon a slope: short ascents stop on the waves, all about equally high."""
     side = 16
     frequencies = 200 + 100 * torch.rand(
@@ -228,6 +283,22 @@ def test_on_a_rugged_representation_a_long_ascent_is_chosen_and_goes_farther():
         return search(of, displacement_aim(clean), LINF, Budget(attack, 5, 8, 0))
 
     adaptive, short = found(ATTACKS["annealed"]), found(Attack(annealed, annealed))
-    assert adaptive.far.all()
     farther = displacement(adaptive.features, clean) / displacement(short.features, clean)
     assert (farther > 1.5).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=6))
+def test_of_two_ascents_one_is_the_better_and_the_other_the_worse(pairs: list[tuple[int, int]]):
+    def ascent(values: list[int], mark: float) -> Ascent:
+        value = torch.tensor(values, dtype=torch.float32)
+        marks = torch.full_like(value, mark)
+        x = marks[:, None, None, None].expand(-1, *SHAPE)
+        return Ascent(x, value, marks, marks, torch.zeros(len(values), dtype=torch.bool))
+
+    one, other = (ascent([pair[side] for pair in pairs], side) for side in (0, 1))
+    better, worse = one.or_better(other), one.or_worse(other)
+    assert better.value.tolist() == [max(pair) for pair in pairs]
+    assert worse.value.tolist() == [min(pair) for pair in pairs]
+    for part in ("x", "rise", "late"):
+        both = getattr(better, part) + getattr(worse, part)
+        torch.testing.assert_close(both, torch.ones_like(both))

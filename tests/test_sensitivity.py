@@ -16,10 +16,11 @@ from torch import Tensor
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
 from selector.bounds import criterion_holds, pairwise_distances, worst_case_losses
+from selector.budget import Budget
 from selector.controls import gradient_free
 from selector.heads import LinearHead, task_projection
 from selector.norms import NORMS, Norm
-from selector.search import Budget, search
+from selector.search import search
 from selector.sensitivity import Pool, displacement, displacement_aim, loss_aim
 from selector.threat import ThreatModel
 

@@ -21,10 +21,11 @@ from selector.attacking import find_shapes
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Features, Images, extract
 from selector.bounds import pair_reach
+from selector.budget import Budget
 from selector.heads import LinearHead, task_projection
 from selector.norms import NORMS, Norm
 from selector.precision import Precision
-from selector.search import Budget, search
+from selector.search import search
 from selector.sensitivity import Pool, displacement_aim
 from selector.shapes import (
     DIRECTIONS,

@@ -20,9 +20,9 @@ import torch
 from builders import evaluation, right
 
 from selector.attacks import ATTACKS
+from selector.budget import Budget
 from selector.heads import LinearHead
 from selector.records import Evaluation
-from selector.search import Budget
 from selector.sensitivity import displacement_aim, loss_aim
 from selector.store import (
     OWNED,

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from selector import attacking, run
 from selector.batches import Images, extract
+from selector.budget import Budget
 from selector.candidates import Candidate, Pinned
 from selector.cli import app
 from selector.controls import Controls
@@ -36,7 +37,7 @@ from selector.reports.markdown import to_markdown
 from selector.reports.table import print_table
 from selector.run import PREFLIGHT_IMAGES, Prepared
 from selector.scheduling import measure_all, measuring_classes
-from selector.search import Budget, Search
+from selector.search import Search
 from selector.sensitivity import Aim
 from selector.sweeping import sweep
 from selector.tasks import Task, load_task

@@ -61,6 +61,8 @@ class Composed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n,K)."""
         self.sent_forward += len(x)
+        # As selector passes images: convolutions are up to 1.4 times as fast.
+        x = x.contiguous(memory_format=torch.channels_last)
         logits = functional.linear(self.backbone(x), self.weight, self.bias)
         if logits.requires_grad:
             logits.register_hook(self._went_back)
