@@ -103,7 +103,7 @@ def test_a_screening_makes_the_passes_that_are_planned(manifest: Path, tmp_path:
     assert planned == most_passes(asked)
     assert cost.backward_passes == pytest.approx(planned.backward, abs=PREFLIGHT_IMAGES)
     # Images that are far from a maximum have fewer starts.
-    assert 0.9 * planned.forward <= cost.forward_passes <= planned.forward + PREFLIGHT_IMAGES
+    assert 0.9 * planned.forward <= cost.forward_passes <= planned.forward + 4 * PREFLIGHT_IMAGES
     assert planned.total < 0.5 * planned_passes(setting(manifest, "colour", "standard")).total
 
 
