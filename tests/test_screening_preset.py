@@ -22,6 +22,7 @@ from selector.protocol import Overrides, choose_protocol
 from selector.records import SCREENED, Evaluation
 from selector.reports.card import require_sound
 from selector.reports.table import print_table
+from selector.run import PREFLIGHT_IMAGES
 from selector.tasks import load_task
 from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
@@ -29,7 +30,6 @@ from selector.workload import Setting, most_passes, planned_passes
 
 OVERRIDES = Overrides(restarts=2, steps=4, train_images=1000, test_images=1000)
 SPLITS = ("train", "validation", "test")
-PREFLIGHT_IMAGES = 20
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,11 @@ def test_a_screening_makes_the_passes_that_are_planned(manifest: Path, tmp_path:
     cost = measured(tmp_path / "store.sqlite", asked).cost
     planned = planned_passes(asked)
     assert planned == most_passes(asked)
-    assert cost.backward_passes == pytest.approx(planned.backward, abs=PREFLIGHT_IMAGES)
+    # The checks before it, and batch normalisations compared before and after they were folded.
+    assert cost.backward_passes == planned.backward + 3 * PREFLIGHT_IMAGES
     # Images that are far from a maximum have fewer starts.
-    assert 0.9 * planned.forward <= cost.forward_passes <= planned.forward + 4 * PREFLIGHT_IMAGES
+    most = planned.forward + 6 * PREFLIGHT_IMAGES
+    assert 0.9 * planned.forward <= cost.forward_passes <= most
     assert planned.total < 0.5 * planned_passes(setting(manifest, "colour", "standard")).total
 
 
