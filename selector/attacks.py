@@ -25,9 +25,9 @@ class Attack:
     """How a search climbs; see :func:`selector.search.search`.
 
     Attributes:
-        short: from random starts, and from the best of them where that is nearly a maximum.
-        long: to try whether it is, and all remaining steps where it is not, their last part where
-            it is.
+        short: from random starts and their mirror images, and to go on from half of them.
+        long: at last from the best point, and all remaining steps where short ascents end far from
+            a maximum.
     """
 
     short: Climb

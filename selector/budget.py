@@ -35,12 +35,15 @@ class Budget:
 
     @property
     def steps_per_start(self) -> int:
-        """Steps from each random start, and as many from its mirror image: a fifth of ``steps``."""
+        """Steps from each random start; where the search adapts, as many from its mirror image.
+
+        These are about a fifth of ``steps`` each, and else all of them.
+        """
         return max(1, (self.steps + 2) // 5) if self.adapts else self.steps
 
     @property
     def starts_gone_on_from(self) -> int:
-        """Better half of the starts, which twice as many steps are spent on."""
+        """Half of the starts: the better of the first two, and the best of the others."""
         return (self.restarts + 1) // 2
 
     def steps_left(self, starts: int, gone_on_from: int) -> int:

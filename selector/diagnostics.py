@@ -32,7 +32,8 @@ class Signs:
         attained: displacement of the attack.
         by_noise: of random noise.
         by_search: of a random search.
-        restart_spread: (best - mean) / best of the random starts' displacements; NaN for one start.
+        restart_spread: (best - mean) / best of the displacements that random starts and their
+            mirror images led to; NaN for one start.
         far: bool, short ascents ended far from a maximum.
         rising: bool, the ascent that found the best point was still rising.
         stuck: bool, some gradient was zero.

@@ -1,9 +1,10 @@
 """Search every image's threat set for the point that maximises an aim.
 
-A representation turned one way often turns about as far the other way, so that the mirror image of
-a good point is a good start, and a different one. Which of several starts leads farthest shows
+A representation that is pushed far one way is often pushed about as far the other way, so that the
+mirror image of a good point is a good start, and a different one. Measured for displacement; what
+is searched for a head's loss gains by it as well. Which of several starts leads farthest shows
 after few steps. So ascents from random starts and from the mirror images of their ends are short,
-the better half of them goes on, and the best takes what is left.
+half of the starts are gone on with, and the best takes what is left.
 
 Representations differ. On some, such as networks of ImageNet under a perturbation that is strong
 for them, short ascents end far from any maximum and about equally high; there one long ascent goes
@@ -13,9 +14,10 @@ farthest. It shows, per image, in how much is gained by going on from the best o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -98,13 +100,20 @@ class Group:
         return self.climb(self.budget.attack.short, start, self.budget.steps_per_start)
 
     def both_ways(self, number: int) -> Ascent:
-        """The better of that and of as short an ascent from the mirror image of where it ends."""
+        """The better of :meth:`start` and of as many steps from the mirror image of its end."""
         one = self.start(number)
-        mirrored = self.threat.project(2 * self.x - one.x, self.x)
-        other = self.climb(self.budget.attack.short, mirrored, self.budget.steps_per_start)
+        other = self.climb(
+            self.budget.attack.short, self._mirrored(one.x), self.budget.steps_per_start
+        )
         # A mirror image is high up from the beginning, which the climb before it has brought.
-        rise = (other.value - one.value + one.rise).clamp_min(0)
-        return one.or_better(replace(other, rise=rise))
+        return one.or_better(replace(other, rise=other.value - one.value + one.rise))
+
+    def _mirrored(self, x: Tensor) -> Tensor:
+        """As far to the other side of each image, inside the threat set; where it can move so."""
+        mirrored = self.threat.project(2 * self.x - x, self.x)
+        # An image of black and white alone stays where it is, which is a stationary point.
+        still = (mirrored == self.x).flatten(1).all(dim=1)
+        return torch.where(still[:, None, None, None], x, mirrored)
 
     def gone_on(self, one: Ascent) -> Ascent:
         """With twice the steps of a start's ascent."""
@@ -145,7 +154,8 @@ def _search_group(group: Group) -> tuple[Tensor, ...]:
         best, starts, far = _adapted(group)
     else:
         every = [group.start(number) for number in range(budget.restarts)]
-        best, starts = reduce(Ascent.or_better, every), _values(every)
+        best = reduce(Ascent.or_better, every)
+        starts = torch.stack([one.value for one in every], dim=1)
         far = torch.zeros_like(best.stuck)
     return group.features(best.x), starts, far, best.rising, best.stuck
 
@@ -153,31 +163,35 @@ def _search_group(group: Group) -> tuple[Tensor, ...]:
 def _adapted(group: Group) -> tuple[Ascent, Tensor, Tensor]:
     """What was attained, the values (b,restarts) of starts, and which images (b,) are far."""
     budget = group.budget
-    first = [group.both_ways(number) for number in range(FIRST_STARTS)]
-    start, rival = first[0].or_better(first[1]), first[0].or_worse(first[1])
+    first: list[Tensor] = []
+    start, rival = _best_of(_both_ways(group, range(FIRST_STARTS), first), FIRST_STARTS)
     starts = torch.full_like(start.value[:, None], torch.nan).repeat(1, budget.restarts)
-    starts[:, :FIRST_STARTS] = _values(first)
+    starts[:, :FIRST_STARTS] = torch.stack(first, dim=1)
     best = group.gone_on(start)
     far = best.value - start.value > FAR * start.rise
     if far.any():
         best = best.exchanged(far, _one_long_ascent(group.only(far), best.of(far)))
     if not far.all():
         near = group.only(~far)
-        more = [near.both_ways(number) for number in range(FIRST_STARTS, budget.restarts)]
+        more: list[Tensor] = []
+        further = _both_ways(near, range(FIRST_STARTS, budget.restarts), more)
+        leaders = _best_of(chain([rival.of(~far)], further), budget.starts_gone_on_from - 1)
         if more:
-            starts[~far, FIRST_STARTS:] = _values(more)
-        leaders = _best_of([rival.of(~far), *more], budget.starts_gone_on_from - 1)
+            starts[~far, FIRST_STARTS:] = torch.stack(more, dim=1)
         reached = reduce(Ascent.or_better, map(near.gone_on, leaders), best.of(~far))
         best = best.exchanged(~far, _polished(near, reached))
     return best, starts, far
 
 
-def _values(ascents: Sequence[Ascent]) -> Tensor:
-    """What each of k attained (b,k)."""
-    return torch.stack([one.value for one in ascents], dim=1)
+def _both_ways(group: Group, numbers: Iterable[int], values: list[Tensor]) -> Iterator[Ascent]:
+    """One start at a time, since points take memory; what each attained (b,) goes to ``values``."""
+    for number in numbers:
+        one = group.both_ways(number)
+        values.append(one.value)
+        yield one
 
 
-def _best_of(ascents: Sequence[Ascent], count: int) -> list[Ascent]:
+def _best_of(ascents: Iterable[Ascent], count: int) -> list[Ascent]:
     """Per image the best ``count`` of some ascents, in order."""
     found: list[Ascent] = []
     for one in ascents:
@@ -191,7 +205,7 @@ def _best_of(ascents: Sequence[Ascent], count: int) -> list[Ascent]:
 def _one_long_ascent(group: Group, best: Ascent) -> Ascent:
     """All steps that remain after the first starts, from the best point."""
     steps = group.budget.steps_left(FIRST_STARTS, 1)
-    return best.continued(group.climb(group.budget.attack.long, best.x, steps)) if steps else best
+    return best.continued(group.climb(group.budget.attack.long, best.x, steps))
 
 
 def _polished(group: Group, best: Ascent) -> Ascent:
@@ -205,8 +219,5 @@ def _polished(group: Group, best: Ascent) -> Ascent:
     ):
         if steps:
             reached = reached.continued(group.climb(climb, reached.x, steps))
-    left = sum(budget.last_steps)
-    if not left:
-        return best
-    share = min(1.0, budget.backward_passes / 4 / left)
+    share = min(1.0, budget.backward_passes / 4 / sum(budget.last_steps))
     return replace(reached, late=share * (reached.value - best.value))

@@ -17,7 +17,7 @@ from selector.attacks import ATTACKS, Attack, annealed
 from selector.batches import BatchSize, Features, Images, extract
 from selector.budget import Budget
 from selector.norms import NORMS, Norm
-from selector.search import FAR, Search, search
+from selector.search import FAR, Search, _best_of, search
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
 
@@ -50,11 +50,13 @@ class Planned:
     Attributes:
         ends: of each ascent in turn, of the images that are in it.
         late: share of its rise that each claims for its last quarter.
+        mirrored_rise: what climbs from the first mirror images claim to have risen; 0: from black.
         begun: kind, start (n,3,2,2) and steps of each.
     """
 
     ends: list[list[float]]
     late: float = 0.0
+    mirrored_rise: float = 0.0
     begun: list[tuple[str, Tensor, int]] = field(default_factory=list)
 
     def attack(self) -> Attack:
@@ -67,9 +69,12 @@ class Planned:
             end = ends[:, None, None, None].expand_as(x)
             no = torch.zeros(len(x), dtype=torch.bool)
             value = objective(end)
-            # From a random start, which is no plain grey, all of it counts as risen.
+            # From a random start, which is no plain grey, all of it counts as risen; the mirror
+            # images, second and fourth of all, may be high up.
             random = start.flatten(1).std(dim=1) > 1e-6
             rise = torch.where(random, value, value - objective(start))
+            if self.mirrored_rise and len(self.begun) in (2, 4):
+                rise = torch.full_like(rise, self.mirrored_rise)
             return Ascent(end, value, rise, self.late * rise, no)
 
         return climb
@@ -186,10 +191,68 @@ def test_near_a_maximum_what_a_quarter_of_all_steps_brings_at_last_is_late():
 def test_far_is_a_share_of_what_the_best_start_had_risen(gain: float, far: bool, mirrored: bool):
     # A mirror image has risen since the random start before it, too.
     best = [[0.1], [0.4]] if mirrored else [[0.4], [0.1]]
-    plan = Planned([[0.2], [0.1], *best, [0.4 * (1 + gain)], [0.5]])
+    plan = Planned([[0.2], [0.1], *best, [0.4 * (1 + gain)], [0.5]], mirrored_rise=0.01)
     found = search(images(grey_level, 1), upwards, LINF, Budget(plan.attack(), 2, 4, 0))
     assert plan.kinds == [*[("short", 1)] * 4, ("short", 2), ("long", 2)]
     assert found.far.tolist() == [far]
+
+
+def test_what_little_is_left_at_last_counts_as_late_in_full():
+    # 4 of 24 steps are last: of 0.03 in 0.53 and of 0.02 in 0.52 no more than that is late.
+    first, more = [[0.5] * 2, *[[0.1] * 2] * 3, [0.5] * 2], [[0.2] * 2] * 3
+    plan = Planned([*first, *more, [0.53, 0.52]])
+    budget = Budget(plan.attack(), 3, 8, 0)
+    assert budget.last_steps == (0, 4)
+    assert search(images(grey_level, 2), upwards, LINF, budget).rising.tolist() == [True, False]
+
+
+def test_random_starts_differ():
+    plan = Planned([*FIRST, [0.32, 0.52], *[[0.25, 0.35]] * 6, *[[0.3, 0.5]] * 4])
+    search(images(grey_level, 2), upwards, LINF, Budget(plan.attack(), 5, 6, 0))
+    random = [plan.begun[place][1] for place in (0, 2, 5, 7, 9)]
+    assert all((one != other).any() for n, one in enumerate(random) for other in random[:n])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("restarts", [2, 5])
+def test_images_of_black_and_white_alone_have_a_gradient_at_every_iterate(
+    norm: Norm, restarts: int
+):
+    """They have no mirror image inside the box."""
+    drawn = torch.Generator().manual_seed(0)
+    pixels = 255 * torch.randint(0, 2, (5, *SHAPE), dtype=torch.uint8, generator=drawn)
+
+    def gently_curved(x: Tensor) -> Tensor:
+        return ((x.flatten(1) - 0.5) @ MATRIX.T / 10).tanh()
+
+    of = Images(pixels, gently_curved, torch.device("cpu"), BatchSize(5))
+    aim = displacement_aim(extract(of))
+    found = search(of, aim, ThreatModel(norm, EPS), Budget(ATTACKS["annealed"], restarts, 10, 0))
+    assert not found.stuck.any()
+
+
+@pytest.mark.parametrize(
+    ("restarts", "steps", "per_start", "gone_on_from", "last"),
+    [
+        (2, 10, 2, 1, (0, 8)),
+        (5, 20, 4, 3, (9, 27)),
+        (10, 50, 10, 5, (68, 132)),
+        (3, 8, 2, 2, (0, 4)),
+        (4, 13, 3, 2, (2, 14)),
+        (2, 7, 1, 1, (2, 6)),
+    ],
+)
+def test_how_budgets_are_divided(restarts, steps, per_start, gone_on_from, last):
+    budget = Budget(ATTACKS["annealed"], restarts, steps, 0)
+    assert budget.steps_per_start == per_start
+    assert (budget.starts_gone_on_from, budget.last_steps) == (gone_on_from, last)
+
+
+@given(st.integers(2, 50), st.integers(4, 500))
+def test_a_budget_that_is_divided_always_leaves_steps_for_last(restarts: int, steps: int):
+    budget = Budget(ATTACKS["annealed"], restarts, steps, 0)
+    assert budget.steps_left(2, 1) >= sum(budget.last_steps) > 0
+    assert budget.last_steps[0] >= 0
 
 
 @pytest.mark.parametrize(("restarts", "steps"), [(1, 8), (3, 3)])
@@ -302,3 +365,28 @@ def test_of_two_ascents_one_is_the_better_and_the_other_the_worse(pairs: list[tu
     for part in ("x", "rise", "late"):
         both = getattr(better, part) + getattr(worse, part)
         torch.testing.assert_close(both, torch.ones_like(both))
+
+
+def ascents_of(values: list[list[int]], stuck: int) -> list[Ascent]:
+    """Ascents whose points are as grey as they are good, one of them stuck."""
+    return [
+        Ascent(
+            torch.tensor(each).float()[:, None, None, None].expand(-1, *SHAPE),
+            *[torch.tensor(each).float()] * 3,
+            torch.full((len(each),), number == stuck),
+        )
+        for number, each in enumerate(values)
+    ]
+
+
+@given(st.data(), st.integers(1, 5), st.integers(1, 4))
+def test_the_best_of_some_ascents_are_kept_in_order(data: st.DataObject, count: int, images: int):
+    row = st.lists(st.integers(0, 5), min_size=images, max_size=images)
+    values = data.draw(st.lists(row, min_size=count, max_size=6))
+    stuck = data.draw(st.integers(0, len(values) - 1))
+    found = _best_of(ascents_of(values, stuck), count)
+    expected = torch.tensor(values).float().sort(dim=0, descending=True).values[:count]
+    torch.testing.assert_close(torch.stack([one.value for one in found]), expected)
+    torch.testing.assert_close(torch.stack([one.x[:, 0, 0, 0] for one in found]), expected)
+    # That a gradient was zero somewhere is never forgotten.
+    assert torch.stack([one.stuck for one in found]).any(dim=0).all()

@@ -59,22 +59,22 @@ class Diagnostics(Record):
     restart_spread: Annotated[
         float | None,
         Field(
-            description="mean over images of (best - mean) / best of the random starts; null where"
-            " there was one"
+            description="mean over images of (best - mean) / best of the random starts, each with"
+            " its mirror image; null where there was one"
         ),
     ]
     long_ascents: Annotated[
         float,
         Field(
             description="share of images where short ascents ended far from a maximum, so that one"
-            " long ascent took the steps of most random starts"
+            " long ascent took all steps that were left"
         ),
     ]
     still_rising: Annotated[
         float,
         Field(
-            description="share of images where about the last quarter of the steps brought more"
-            " than 5 % of the squared displacement"
+            description="share of images where a quarter of the steps at last, as a proportion of"
+            " what the last ascents brought, brought more than 5 % of the squared displacement"
         ),
     ]
     zero_gradient: Annotated[float, Field(description="share of images with a zero gradient")]
