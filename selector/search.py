@@ -1,8 +1,8 @@
 """Search every image's threat set for the point that maximises an aim.
 
 A representation that is pushed far one way is often pushed about as far the other way, so that the
-mirror image of a good point is a good start, and a different one. Measured for displacement; what
-is searched for a head's loss gains by it as well. Which of several starts leads farthest shows
+mirror image of a good point is a good start, and a different one. (What it gains was measured for
+displacement; other aims are searched in the same way.) Which of several starts leads farthest shows
 after few steps. So ascents from random starts and from the mirror images of their ends are short,
 half of the starts are gone on with, and the best takes what is left.
 
