@@ -105,23 +105,31 @@ class Contest:
             for place, pinned in enumerate(candidates):
                 fetched = ahead.next()
                 wait([fetched], timeout=self._terms.left)
-                if not fetched.done() or not self._terms.allow(self._seconds_of_a_look()):
+                if not fetched.done() or not self._terms.allow(self._seconds_before_the_rest()):
                     return place
                 prepared = attempt(pinned.candidate, fetched.result)
                 if isinstance(prepared, Skipped):
                     self._skip(prepared)
                 else:
                     candidate = pinned.candidate
-                    prepared = remembering(candidate, prepared, self._full, self._store, self._emit)
-                    self._entrants.append(Entrant(candidate, prepared))
+                    content = keys.measurement(candidate, prepared, self._setting)
+                    kept = None if self._fresh else self._store.get(content, Evaluation)
+                    ready = remembering(candidate, prepared, self._full, self._store, self._emit)
+                    self._entrants.append(Entrant(candidate, ready, kept))
                     self._look(self._entrants[-1])
                 ahead.done()
         return len(candidates)
 
-    def _seconds_of_a_look(self) -> float:
-        """Of one more first look, and of the quickest full measurement, lest there be none."""
+    def _seconds_before_the_rest(self) -> float:
+        """Of one more first look and the full measurement of the most promising so far.
+
+        Only of those that there is time for: where there are none, the next may be quicker.
+        """
+        running = [one for one in self._entrants if one.running]
+        first = min(self._fitting(running), key=lambda one: one.order, default=None)
         looks = [seconds_of(one.seen[0].cost) for one in self._entrants if one.seen]
-        return (self._quickest() or 0.0) + sum(looks) / max(1, len(looks))
+        full = first.seconds_in_full(self._setting) if first else 0.0
+        return full + max(looks, default=0.0)
 
     def _quickest(self) -> float | None:
         """About how many seconds the quickest full measurement takes; None: unknown."""
@@ -129,17 +137,34 @@ class Contest:
         return min((one.seconds_in_full(self._setting) for one in seen), default=None)
 
     def _measure_best_first(self) -> None:
-        """Until nobody is left who can be among the best, or for whom there is time."""
-        while running := [one for one in self._entrants if one.running]:
-            best = min(running, key=lambda one: one.order)
-            bar = self._field.bar(self._settled)
-            # Where the best cannot reach the bar, no other can.
-            if bar and best.standing and best.standing.below(bar):
+        """Until nobody is left who can be among the best, or the time is over."""
+        while contenders := self._contenders():
+            fitting = self._fitting(contenders)
+            if not fitting and not self._terms.allow(0.0):
                 return
+            # Where no estimate fits: estimates err, and what is begun is kept for another run.
+            best = min(fitting or contenders, key=lambda one: one.order)
             if self._is_worth_a_look(best):
                 self._look(best)
             else:
                 self._settle(best)
+
+    def _contenders(self) -> list[Entrant]:
+        """Who can still be among the best."""
+        bar = self._field.bar(self._settled)
+        return [
+            one
+            for one in self._entrants
+            if one.running and not (bar and one.standing and one.standing.below(bar))
+        ]
+
+    def _fitting(self, entrants: Sequence[Entrant]) -> list[Entrant]:
+        """Those of them whom there is time to measure in full, by estimate."""
+        return [
+            one
+            for one in entrants
+            if one.kept or self._terms.allow(one.seconds_in_full(self._setting))
+        ]
 
     def _is_worth_a_look(self, entrant: Entrant) -> bool:
         """Whether a closer look can spare a full measurement, and leaves the time for it."""
@@ -149,7 +174,7 @@ class Contest:
         return self._terms.allow(seconds_of(entrant.seen[0].cost) + full)
 
     def _look(self, entrant: Entrant) -> None:
-        """See more of one, if there is time."""
+        """See more of one."""
         stop = self._field.next_look(entrant.images)
         assert stop is not None
         look, prepared, setting = Look(entrant.images, stop), entrant.prepared, self._setting
@@ -158,7 +183,6 @@ class Contest:
         if known is None:
             found = self._in_time(
                 entrant,
-                entrant.seconds_of_look(setting, look),
                 lambda: screen(prepared, setting, look, entrant.fitting, self._on_pass),
             )
             if found is None:
@@ -172,33 +196,26 @@ class Contest:
         self._emit(Looked(name, standing.images, standing.share))
 
     def _settle(self, entrant: Entrant) -> None:
-        """Measure one in full, if there is time."""
-        content = keys.measurement(entrant.candidate, entrant.prepared, self._setting)
-        known = None if self._fresh else self._store.get(content, Evaluation)
-        found = known or self._in_time(
-            entrant,
-            entrant.seconds_in_full(self._setting),
-            lambda: evaluate(entrant.prepared, self._setting, self._on_pass),
+        """Measure one in full."""
+        prepared, setting = entrant.prepared, self._setting
+        found = entrant.kept or self._in_time(
+            entrant, lambda: evaluate(prepared, setting, self._on_pass)
         )
         if found is None:
             return
-        if known is None:
-            self._store.put(content, found)
+        if not entrant.kept:
+            self._store.put(keys.measurement(entrant.candidate, prepared, setting), found)
         entrant.open = False
         self._settled.append(found)
         self._passes += passes_of(found.cost)
-        self._emit(Finished(found, reused=known is not None))
+        self._emit(Finished(found, reused=entrant.kept is not None))
 
-    def _in_time(self, entrant: Entrant, seconds: float, measure: Callable[[], _T]) -> _T | None:
-        """What ``measure`` finds; None where it fails or there are fewer than ``seconds`` left."""
-        if not self._terms.allow(seconds):
-            entrant.late = True
-            return None
+    def _in_time(self, entrant: Entrant, measure: Callable[[], _T]) -> _T | None:
+        """What ``measure`` finds; None where it fails or the time is over before."""
         self._emit(Started(entrant.candidate.name))
         try:
             found = attempt(entrant.candidate, measure)
         except OutOfTime:
-            entrant.late = True
             return None
         if isinstance(found, Skipped):
             entrant.open = False

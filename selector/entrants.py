@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from selector.candidates import Candidate
 from selector.racing import Standing
-from selector.records import Cost, Screened
+from selector.records import Cost, Evaluation, Screened
 from selector.run import Prepared
-from selector.screening import Fitting, Look, first_passes, look_passes
+from selector.screening import Fitting
 from selector.verdict import Runner
 from selector.workload import Setting, planned_passes
 
@@ -20,25 +20,25 @@ class Entrant:
     Attributes:
         candidate: which.
         prepared: its files.
+        kept: what an earlier run measured in full; None: it has not.
         seen: by every look so far.
         fitting: that the looks used; None before the first, and where an earlier run took it.
         standing: how good it can at most be, by what was seen; None: nothing yet.
         open: it is neither measured in full nor given up.
-        late: there was no time to go on with it.
     """
 
     candidate: Candidate
     prepared: Prepared
+    kept: Evaluation | None = None
     seen: list[Screened] = field(default_factory=list)
     fitting: Fitting | None = None
     standing: Standing | None = None
     open: bool = True
-    late: bool = False
 
     @property
     def running(self) -> bool:
         """It can be gone on with."""
-        return self.open and not self.late and self.standing is not None
+        return self.open and self.standing is not None
 
     @property
     def order(self) -> tuple[int, float]:
@@ -56,28 +56,17 @@ class Entrant:
         spent = sum(passes_of(part.cost) for part in self.seen)
         return Runner(self.candidate.name, self.prepared.model, self.standing, spent)
 
-    def seconds_of_look(self, setting: Setting, look: Look) -> float:
-        """About how long a look takes; 0: unknown."""
-        passes = look_passes(setting, look.stop - look.start).total
-        if self.fitting is not None:
-            return self._seconds(passes)
-        return self._seconds(passes + first_passes(setting).total) + self._seconds_of_heads
-
     def seconds_in_full(self, setting: Setting) -> float:
-        """About how long the full measurement takes; 0: unknown."""
-        return self._seconds(planned_passes(setting).total) + self._seconds_of_heads
+        """About how long the full measurement takes, at the pace of the first look.
 
-    def _seconds(self, passes: int) -> float:
-        """To load it and run so many passes, at the pace of its first look."""
-        if not self.seen:
+        0 where it is kept, and before that look.
+        """
+        if self.kept or not self.seen:
             return 0.0
         first = self.seen[0].cost
-        rate = (first.seconds_features + first.seconds_attack) / passes_of(first)
-        return first.seconds_load + rate * passes
-
-    @property
-    def _seconds_of_heads(self) -> float:
-        return self.seen[0].cost.seconds_heads if self.seen else 0.0
+        pace = (first.seconds_features + first.seconds_attack) / passes_of(first)
+        passes = planned_passes(setting).total
+        return first.seconds_load + pace * passes + first.seconds_heads
 
 
 def passes_of(cost: Cost) -> int:

@@ -208,6 +208,7 @@ class World:
         flattery: of the images that do not, the share that a look takes for such as do.
         misses: of candidates, how many images that withstand the looks take for lost.
         masked: candidates whose gradients turn out masked.
+        slow: how many times as long as others candidates take.
         broken: who fails, in a "look" or in "full".
     """
 
@@ -216,6 +217,7 @@ class World:
     flattery: float = 0.0
     misses: dict[str, int] = field(default_factory=dict)
     masked: str = ""
+    slow: dict[str, float] = field(default_factory=dict)
     seconds_full: float = 10.0
     seconds_look: float = 1.0
     time: float = 100.0
@@ -249,6 +251,7 @@ class World:
         if (name, what) in self.broken:
             raise CandidateError("keys_mismatch", "no.")
         self.done.append((name, what))
+        seconds *= self.slow.get(name, 1.0)
         for _ in range(10):
             self.time += seconds / 10
             on_pass(1)
@@ -350,8 +353,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         monkeypatch.setattr(contest, "screen", made.screen)
         for module in (contest, entrants):
             monkeypatch.setattr(module, "planned_passes", lambda setting: PassCount(600, 400))
-        monkeypatch.setattr(entrants, "look_passes", lambda *_: PassCount(100, 0))
-        monkeypatch.setattr(entrants, "first_passes", lambda *_: PassCount(0, 0))
         return made
 
     return make
@@ -539,6 +540,38 @@ def test_a_budget_alone_ranks_the_most_promising(world: Make) -> None:
     uppers = [one.upper for one in race.unsettled]
     assert uppers == sorted(uppers, key=lambda upper: -(upper or 0))
     assert "have no place in the ranking" in race.sentence
+
+
+def test_time_is_kept_back_for_the_most_promising_so_far(world: Make) -> None:
+    timed = world(CLEAR, slow=dict.fromkeys("bcdefgh", 2.0) | {"a": 0.4})
+    race = timed.race(Goal(budget=30.0))
+    # Looks at all would have left 15 seconds, enough for the quick and poor one alone.
+    assert [one.name for one in timed.evaluations()] == ["b"]
+    assert {one.name for one in race.unsettled if one.upper is None} == set("fgh")
+
+
+def test_one_that_takes_more_time_than_there_is_leaves_the_race_to_others(world: Make) -> None:
+    timed = world((0.95, 0.9, 0.5), slow={"a": 9.0})
+    timed.race(Goal(budget=30.0))
+    assert [one.name for one in timed.evaluations()] == ["b"]
+
+
+def test_time_that_is_left_goes_to_the_most_promising_though_estimates_say_no(
+    world: Make,
+) -> None:
+    # Estimates are ten looks: 15 seconds for what takes 10.
+    timed = world(CLEAR, seconds_look=1.5)
+    timed.race(Goal(budget=33.0))
+    assert [one.name for one in timed.evaluations()] == ["b", "e"]
+
+
+def test_what_is_kept_takes_no_time(world: Make) -> None:
+    first = world(CLEAR)
+    first.race(Goal())
+    again = world(CLEAR)
+    race = again.race(Goal(budget=5.0))
+    assert (race.settled, again.done) == (True, [])
+    assert len(again.evaluations()) == len(CLEAR)
 
 
 @pytest.mark.parametrize("budget", [0.05, 60.0])
