@@ -127,12 +127,17 @@ def _bound(chosen: ChosenHead) -> float:
 def _compared(
     fit: Labelled, validation: Labelled, classes: int, scale: float
 ) -> list[tuple[float, ChosenHead]]:
-    """For each l2 the head of a radius scale, with its validated loss at this scale."""
+    """For falling l2 the head of a radius scale, with its validated loss at this scale.
+
+    Until that rises: what is regularised less would overfit more, and takes longest to fit.
+    """
     scaled = replace(fit, displacement=fit.displacement * scale)
-    found = []
+    found: list[tuple[float, ChosenHead]] = []
     for l2, head in zip(L2_GRID, fit_path(scaled, classes), strict=True):
         own, full = _losses(head, validation, (scale, 1.0))
         found.append((own, ChosenHead(head, l2, scale, full)))
+        if own > min(loss for loss, _ in found):
+            break
     return found
 
 

@@ -8,7 +8,7 @@ import torch
 from conftest import normal
 from features import CLASSES, clusters, head_of, mean_worst_case
 
-from selector import heads
+from selector import choosing, heads
 from selector.choosing import (
     HEADS,
     RADIUS_SCALES,
@@ -56,6 +56,23 @@ def test_the_probe_is_the_one_of_the_grid_with_the_smallest_validation_loss(spre
         mean_worst_case(chosen.head, clean_validation), rel=1e-9
     )
     assert chosen.radius_scale == 0
+
+
+def test_once_the_validated_loss_has_risen_no_further_head_is_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    fitted = []
+
+    def counted(data: Labelled, classes: int):
+        for head in heads.fit_path(data, classes):
+            fitted.append(head)
+            yield head
+
+    monkeypatch.setattr(choosing, "fit_path", counted)
+    fit, validation = clusters(45, 20, 6.0), clusters(60, 20, 6.0, seed=7)
+    chosen = choose_probe(fit, validation, CLASSES)
+    assert L2_GRID.index(chosen.l2) == len(fitted) - 2 == 1
+    assert torch.equal(chosen.head.weight, fitted[1].weight)
 
 
 def test_in_parts_the_heads_are_chosen_by_the_same_losses(monkeypatch: pytest.MonkeyPatch):
