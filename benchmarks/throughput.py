@@ -6,9 +6,10 @@ the rate of a bare forward and backward pass of the same network at its best bat
     attack share   pure time of the attack's passes / seconds of the attack stage   (target 0.90)
     total ratio    seconds of the candidate / pure time of all its passes           (target 1.15)
 
-Pure time is that of the network as published, in the precision that the search took. What is
-measured has its batch normalisations folded, so a share above 1 is possible; the share of the
-folded network's own rate says what the loop costs.
+Pure time is that of the network as published, in the precision that the search took, in the mean
+of before and after the candidate, since the speed of a machine drifts. What is measured has its
+batch normalisations folded, so a share above 1 is possible; the share of the folded network's own
+rate says what the loop costs.
 
 Networks are timm architectures with random weights, which serve for speed, on drawn images.
 
@@ -26,6 +27,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 import numpy as np
 import timm
@@ -41,7 +43,7 @@ from selector.candidates import Candidate, Pinned
 from selector.devices import choose_device, keep_freed_memory
 from selector.evaluation import evaluate
 from selector.fetching import prepare
-from selector.precision import Precision, full_precision
+from selector.precision import Precision, PrecisionName, full_precision
 from selector.protocol import Overrides, choose_protocol
 from selector.run import Prepared, first_batch_size
 from selector.tasks import Task, load_task
@@ -64,6 +66,8 @@ CLASSES = 8
 class Row:
     """One network; times in seconds, rates in images per second.
 
+    ``drift``: how many times as long the same passes took after the candidate as before it.
+
     A local folder's fetch is the hashing of its files; in a ranking it is done ahead, beside the
     measuring of others, and is no part of the total.
     """
@@ -76,6 +80,7 @@ class Row:
     peak_device_bytes: int | None
     forward_rate: float
     forward_backward_rate: float
+    drift: float
     folded_norms: Folded
     folded_forward_backward_rate: float
     passes_forward: int
@@ -169,7 +174,7 @@ def measure(name: str, folder: Path, setting: Setting) -> Row:
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     save_for_hf(timm.create_model(name, pretrained=False), str(folder), safe_serialization=True)
-    backbone = load_backbone(folder, setting.device)
+    bare = {folds: Before.of(folder, setting, folds) for folds in (False, True)}
     began = time.perf_counter()
     prepared: Prepared = prepare(
         Pinned(Candidate(model=f"local-dir:{folder}")), None, lambda count: None
@@ -178,12 +183,7 @@ def measure(name: str, folder: Path, setting: Setting) -> Row:
     began = time.perf_counter()
     cost = evaluate(prepared, setting).cost
     total = time.perf_counter() - began
-    precision = Precision(cost.search_precision)
-    few = torch.rand(4, 3, *backbone.input_size, device=setting.device)
-    with full_precision():
-        bare = bare_seconds(backbone, precision, setting)
-        folded_norms = fold_batch_norms(backbone.network, backbone, few)
-        folded = bare_seconds(backbone, precision, setting)
+    published, folded = (bare[folds].and_now(cost.search_precision) for folds in (False, True))
     # All but the clean features of the three parts are the attack's.
     plain = len(setting.task.train) + len(setting.task.validation) + len(setting.task.test)
     attack_only_forward = cost.forward_passes - cost.backward_passes - plain
@@ -195,13 +195,14 @@ def measure(name: str, folder: Path, setting: Setting) -> Row:
     return Row(
         network=name,
         batch_size=cost.batch_size,
-        bare_batch_size=bare.batch,
+        bare_batch_size=published.batch,
         search_precision=cost.search_precision,
         peak_process_bytes=cost.peak_process_bytes,
         peak_device_bytes=cost.peak_device_bytes,
-        forward_rate=1 / bare.forward,
-        forward_backward_rate=1 / bare.both,
-        folded_norms=folded_norms,
+        forward_rate=1 / published.forward,
+        forward_backward_rate=1 / published.both,
+        drift=published.drift,
+        folded_norms=bare[True].folded,
         folded_forward_backward_rate=1 / folded.both,
         passes_forward=cost.forward_passes,
         passes_backward=cost.backward_passes,
@@ -212,9 +213,9 @@ def measure(name: str, folder: Path, setting: Setting) -> Row:
         seconds_heads=cost.seconds_heads,
         seconds_rest=total - stages,
         seconds_total=total,
-        attack_share=pure_attack(bare) / cost.seconds_attack,
+        attack_share=pure_attack(published) / cost.seconds_attack,
         attack_share_folded=pure_attack(folded) / cost.seconds_attack,
-        total_ratio=total / (pure_attack(bare) + plain * bare.forward),
+        total_ratio=total / (pure_attack(published) + plain * published.forward),
     )
 
 
@@ -226,33 +227,81 @@ class Bare:
         batch: images per pass.
         forward: of a pass in fp32.
         both: of a pass and its gradient, in the precision of the search.
+        drift: of ``both``, from an earlier time to a later one.
     """
 
     batch: int
     forward: float
     both: float
+    drift: float = 1.0
 
+    @classmethod
+    def best(cls, backbone: Backbone, precision: Precision, setting: Setting) -> Bare:
+        """At the batch size at which pass and gradient are fastest."""
+        first = first_batch_size(backbone.input_size, setting.device)
+        best = cls(0, float("inf"), float("inf"))
+        for batch in sorted({max(1, first // 4), max(1, first // 2), first}):
+            try:
+                best = min(best, cls.at(batch, backbone, precision, setting), key=lambda b: b.both)
+            except torch.OutOfMemoryError:
+                break
+        return best
 
-def bare_seconds(backbone: Backbone, precision: Precision, setting: Setting) -> Bare:
-    """How fast it is without anything around it."""
-    first = first_batch_size(backbone.input_size, setting.device)
-    size = setting.task.image_size
-    best = Bare(0, float("inf"), float("inf"))
-    for batch in sorted({max(1, first // 4), max(1, first // 2), first}):
-        x = torch.rand(batch, 3, size, size, device=setting.device)
+    @classmethod
+    def at(cls, batch: int, backbone: Backbone, precision: Precision, setting: Setting) -> Bare:
+        """At this batch size."""
+        size, device = setting.task.image_size, setting.device
+        x = torch.rand(batch, 3, size, size, device=device)
         x = x.contiguous(memory_format=torch.channels_last)
-        try:
-            forward = median_seconds(partial(plain_pass, backbone, x), setting.device) / batch
-            with precision.climbing():
-                both = (
-                    median_seconds(partial(gradient_pass, backbone, precision, x), setting.device)
-                    / batch
-                )
-        except torch.OutOfMemoryError:
-            break
-        if both < best.both:
-            best = Bare(batch, min(best.forward, forward), both)
-    return best
+        forward = median_seconds(partial(plain_pass, backbone, x), device)
+        with precision.climbing():
+            both = median_seconds(partial(gradient_pass, backbone, precision, x), device)
+        return cls(batch, forward / batch, both / batch)
+
+    def and_later(self, later: Bare) -> Bare:
+        """The mean of two, at the same batch size."""
+        return Bare(
+            self.batch,
+            (self.forward + later.forward) / 2,
+            (self.both + later.both) / 2,
+            later.both / self.both,
+        )
+
+
+@dataclass(frozen=True)
+class Before:
+    """A network before it was measured as a candidate.
+
+    Attributes:
+        backbone: it.
+        folded: what was folded in it.
+        bare: its passes, in each precision that the search may take.
+        setting: of the candidate.
+    """
+
+    backbone: Backbone
+    folded: Folded | None
+    bare: dict[PrecisionName, Bare]
+    setting: Setting
+
+    @classmethod
+    def of(cls, folder: Path, setting: Setting, folds: bool) -> Before:
+        """Load it, with its batch normalisations folded or not, and time its passes."""
+        device = setting.device
+        backbone = load_backbone(folder, device)
+        names = get_args(PrecisionName) if device.type == "cuda" else ("fp32",)
+        few = torch.rand(4, 3, *backbone.input_size, device=device)
+        with full_precision():
+            folded = fold_batch_norms(backbone.network, backbone, few) if folds else None
+            bare = {name: Bare.best(backbone, Precision(name), setting) for name in names}
+        return cls(backbone, folded, bare, setting)
+
+    def and_now(self, name: PrecisionName) -> Bare:
+        """In the mean of then and now."""
+        then = self.bare[name]
+        with full_precision():
+            now = Bare.at(then.batch, self.backbone, Precision(name), self.setting)
+        return then.and_later(now)
 
 
 def plain_pass(backbone: Backbone, x: torch.Tensor) -> None:
@@ -283,7 +332,7 @@ def show(rows: list[Row], seconds_decode: float) -> None:
     """Print the table."""
     table = Table(title="seconds of one candidate, by stage")
     stages = ("fetch", "load", "features", "attack", "heads", "rest")
-    for column in ("network", "batch", "bare img/s", *stages):
+    for column in ("network", "batch", "bare img/s", "drift", *stages):
         table.add_column(column, justify="left" if column == "network" else "right")
     table.add_column("attack share (folded)", justify="right")
     table.add_column("total ratio", justify="right")
@@ -294,6 +343,7 @@ def show(rows: list[Row], seconds_decode: float) -> None:
             row.network,
             f"{row.batch_size} ({row.bare_batch_size})",
             f"{row.forward_backward_rate:.1f}",
+            f"{row.drift:.2f}",
             *(f"{each:.2f}" for each in seconds),
             f"{row.attack_share:.2f} ({row.attack_share_folded:.2f})",
             f"{row.total_ratio:.2f}",
