@@ -86,8 +86,12 @@ class ThreatModel:
             return gradient.sign()
         # Scaled by its largest value first: squares of very small or large ones leave fp32.
         smallest = torch.finfo(gradient.dtype).tiny
-        scaled = gradient / gradient.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(smallest)
-        return scaled / _lengths(scaled).clamp_min(smallest)
+        each = (1, 2, 3)
+        largest = torch.maximum(
+            gradient.amax(each, keepdim=True), -gradient.amin(each, keepdim=True)
+        )
+        scaled = gradient / largest.clamp_min(smallest)
+        return scaled.div_(_lengths(scaled).clamp_min(smallest))
 
     def __str__(self) -> str:
         return format_threat(self.norm, self.eps)
