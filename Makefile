@@ -83,7 +83,7 @@ bench-ranking: $(BENCH)/.installed
 	mkdir -p bench
 	$(BENCH)/bin/python benchmarks/ranking_quality.py --zoo benchmarks/zoo \
 		$(if $(DATA),--data $(DATA)) $(foreach task,$(TASKS),--task $(task)) \
-		--known benchmarks/results/ranking_truth.jsonl --truth bench/ranking_truth.jsonl --check 2 \
+		--attack apgd --known benchmarks/results/ranking_truth.jsonl --truth bench/ranking_truth.jsonl --check 2 \
 		-o bench/ranking_quality.json
 
 install: $(VENV)/.installed
