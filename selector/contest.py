@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TypeVar
 
 from selector import keys
 from selector.candidates import Candidate, Pinned
-from selector.entrants import Entrant, passes_of, seconds_of
+from selector.entrants import Entrant, Unseen, passes_of, seconds_of
 from selector.evaluation import evaluate
 from selector.events import Emit, Finished, Looked, Passed, Started
 from selector.fetching import Ahead, FetchRules
@@ -80,8 +81,9 @@ class Contest:
         wanted = goal.wanted(len(candidates))
         self._field = Field(len(self._setting.task.test), wanted, goal.confidence)
         self._all_wanted = wanted == len(candidates)
-        reached = self._look_at_all(candidates, rules)
-        self._measure_best_first()
+        with Ahead(candidates, rules, self._emit) as ahead:
+            unseen = Unseen(deque(candidates), ahead)
+            self._measure_best_first(unseen)
         self._store.close()
         remaining = [one.runner() for one in self._entrants if one.open]
         full = planned_passes(self._setting).total
@@ -91,7 +93,7 @@ class Contest:
                 candidates=len(candidates),
                 settled=tuple(sorted(self._settled, key=order_key)),
                 bar=self._field.bar(self._settled),
-                remaining=(*remaining, *(_unseen(one.candidate) for one in candidates[reached:])),
+                remaining=(*remaining, *(_unseen(one.candidate) for one in unseen.candidates)),
                 seconds=self._terms.elapsed,
                 quickest=self._quickest(),
                 passes=self._passes,
@@ -99,55 +101,64 @@ class Contest:
             )
         )
 
-    def _look_at_all(self, candidates: Sequence[Pinned], rules: FetchRules) -> int:
-        """A first look, at as many as there is time for; returns how many these are."""
-        with Ahead(candidates, rules, self._emit) as ahead:
-            for place, pinned in enumerate(candidates):
-                fetched = ahead.next()
-                wait([fetched], timeout=self._terms.left)
-                if not fetched.done() or not self._terms.allow(self._seconds_before_the_rest()):
-                    return place
-                prepared = attempt(pinned.candidate, fetched.result)
-                if isinstance(prepared, Skipped):
-                    self._skip(prepared)
-                else:
-                    candidate = pinned.candidate
-                    content = keys.measurement(candidate, prepared, self._setting)
-                    kept = None if self._fresh else self._store.get(content, Evaluation)
-                    ready = remembering(candidate, prepared, self._full, self._store, self._emit)
-                    self._entrants.append(Entrant(candidate, ready, kept))
-                    self._look(self._entrants[-1])
-                ahead.done()
-        return len(candidates)
+    def _measure_best_first(self, unseen: Unseen) -> None:
+        """Until nobody is left who can be among the best, or the time is over."""
+        while True:
+            self._look_at_all(unseen)
+            best = self._best()
+            if best is None:
+                return
+            if self._is_worth_a_look(best):
+                self._look(best)
+            else:
+                self._settle(best)
 
-    def _seconds_before_the_rest(self) -> float:
-        """Of one more first look and the full measurement of the most promising so far.
+    def _look_at_all(self, unseen: Unseen) -> None:
+        """A first look, at as many as there is time for."""
+        while unseen.candidates:
+            files = unseen.files()
+            wait([files], timeout=self._spare())
+            if not files.done() or self._spare() == 0:
+                return
+            candidate = unseen.take()
+            prepared = attempt(candidate, files.result)
+            if isinstance(prepared, Skipped):
+                self._skip(prepared)
+            else:
+                content = keys.measurement(candidate, prepared, self._setting)
+                kept = None if self._fresh else self._store.get(content, Evaluation)
+                ready = remembering(candidate, prepared, self._full, self._store, self._emit)
+                self._entrants.append(Entrant(candidate, ready, kept))
+                self._look(self._entrants[-1])
+            unseen.ahead.done()
 
-        Only of those that there is time for: where there are none, the next may be quicker.
+    def _spare(self) -> float | None:
+        """Seconds beyond one more first look and measuring the most promising so far in full.
+
+        At least 0; None: there is no limit. Of the latter only those count that there is time for:
+        where there are none, the next may be quicker.
         """
-        running = [one for one in self._entrants if one.running]
-        first = min(self._fitting(running), key=lambda one: one.order, default=None)
-        looks = [seconds_of(one.seen[0].cost) for one in self._entrants if one.seen]
+        left = self._terms.left
+        if left is None:
+            return None
+        first = min(self._fitting(self._contenders()), key=lambda one: one.order, default=None)
         full = first.seconds_in_full(self._setting) if first else 0.0
-        return full + max(looks, default=0.0)
+        looks = [seconds_of(one.seen[0].cost) for one in self._entrants if one.seen]
+        return max(0.0, left - full - max(looks, default=0.0))
 
     def _quickest(self) -> float | None:
         """About how many seconds the quickest full measurement takes; None: unknown."""
         seen = [one for one in self._entrants if one.seen]
         return min((one.seconds_in_full(self._setting) for one in seen), default=None)
 
-    def _measure_best_first(self) -> None:
-        """Until nobody is left who can be among the best, or the time is over."""
-        while contenders := self._contenders():
-            fitting = self._fitting(contenders)
-            if not fitting and not self._terms.allow(0.0):
-                return
-            # Where no estimate fits: estimates err, and what is begun is kept for another run.
-            best = min(fitting or contenders, key=lambda one: one.order)
-            if self._is_worth_a_look(best):
-                self._look(best)
-            else:
-                self._settle(best)
+    def _best(self) -> Entrant | None:
+        """Who comes next; None where nobody can be among the best, or the time is over."""
+        contenders = self._contenders()
+        fitting = self._fitting(contenders)
+        if not fitting and not self._terms.allow(0.0):
+            return None
+        # Where no estimate fits: estimates err, and what is begun is kept for another run.
+        return min(fitting or contenders, key=lambda one: one.order, default=None)
 
     def _contenders(self) -> list[Entrant]:
         """Who can still be among the best."""

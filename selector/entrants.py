@@ -1,10 +1,13 @@
-"""A candidate in a race: what was seen of it, and about how long more would take."""
+"""Candidates in a race: what was seen of them, about how long more would take, who comes next."""
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from selector.candidates import Candidate
+from selector.candidates import Candidate, Pinned
+from selector.fetching import Ahead
 from selector.racing import Standing
 from selector.records import Cost, Evaluation, Screened
 from selector.run import Prepared
@@ -67,6 +70,30 @@ class Entrant:
         pace = (first.seconds_features + first.seconds_attack) / passes_of(first)
         passes = planned_passes(setting).total
         return first.seconds_load + pace * passes + first.seconds_heads
+
+
+@dataclass
+class Unseen:
+    """Who was not looked at yet.
+
+    Attributes:
+        candidates: they, in order.
+        ahead: fetches them.
+    """
+
+    candidates: deque[Pinned]
+    ahead: Ahead
+    _files: Future[Prepared] | None = None
+
+    def files(self) -> Future[Prepared]:
+        """Those of the first."""
+        self._files = self._files or self.ahead.next()
+        return self._files
+
+    def take(self) -> Candidate:
+        """The first, who is looked at now; ``ahead.done()`` follows."""
+        self._files = None
+        return self.candidates.popleft().candidate
 
 
 def passes_of(cost: Cost) -> int:

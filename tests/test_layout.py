@@ -328,6 +328,7 @@ def test_imports_form_no_circle() -> None:
                 "selector.certifying",
                 "selector.regression.session",
                 "selector.contest",
+                "selector.entrants",
                 "selector.planning",
                 "selector.reports",
                 "selector.cli",

@@ -565,6 +565,30 @@ def test_time_that_is_left_goes_to_the_most_promising_though_estimates_say_no(
     assert [one.name for one in timed.evaluations()] == ["b", "e"]
 
 
+def test_whom_there_was_no_time_to_look_at_is_looked_at_when_there_is(world: Make) -> None:
+    timed = world(CLEAR, seconds_look=1.5)
+    race = timed.race(Goal(budget=24.0))
+    # Five looks, then b, which took 10 seconds and not 15.
+    assert [what for _, what in timed.done[:9]] == ["look"] * 5 + ["full"] + ["look"] * 3
+    assert [one.name for one in timed.evaluations()] == ["b"]
+    assert all(one.upper is not None for one in race.unsettled)
+
+
+def test_a_download_that_does_not_end_leaves_time_for_those_that_are_here(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stuck(Files):
+        def next(self) -> Future[Prepared]:
+            here = super().next()
+            return Future() if here.result().name == "c" else here
+
+    monkeypatch.setattr(contest, "Ahead", Stuck)
+    timed = world((0.5, 0.9, 1.0), seconds_look=0.01, seconds_full=0.1)
+    race = timed.race(Goal(budget=0.4))
+    assert [one.name for one in timed.evaluations()] == ["b", "a"]
+    assert [(one.name, one.upper) for one in race.unsettled] == [("c", None)]
+
+
 def test_what_is_kept_takes_no_time(world: Make) -> None:
     first = world(CLEAR)
     first.race(Goal())
