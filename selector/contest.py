@@ -74,6 +74,7 @@ class Contest:
         self._entrants: list[Entrant] = []
         self._settled: list[Evaluation] = []
         self._skipped = self._passes = 0
+        self._estimated = self._took = 0.0
 
     def run(self, candidates: Sequence[Pinned], rules: FetchRules) -> RaceRecord:
         """Race; full measurements and failures go to ``emit``, the verdict is returned."""
@@ -142,14 +143,14 @@ class Contest:
         if left is None:
             return None
         first = min(self._fitting(self._contenders()), key=lambda one: one.order, default=None)
-        full = first.seconds_in_full(self._setting) if first else 0.0
+        full = self._seconds_in_full(first) if first else 0.0
         looks = [seconds_of(one.seen[0].cost) for one in self._entrants if one.seen]
         return max(0.0, left - full - max(looks, default=0.0))
 
     def _quickest(self) -> float | None:
         """About how many seconds the quickest full measurement takes; None: unknown."""
         seen = [one for one in self._entrants if one.seen]
-        return min((one.seconds_in_full(self._setting) for one in seen), default=None)
+        return min((self._seconds_in_full(one) for one in seen), default=None)
 
     def _best(self) -> Entrant | None:
         """Who comes next; None where nobody can be among the best, or the time is over."""
@@ -159,6 +160,11 @@ class Contest:
             return None
         # Where no estimate fits: estimates err, and what is begun is kept for another run.
         return min(fitting or contenders, key=lambda one: one.order, default=None)
+
+    def _seconds_in_full(self, entrant: Entrant) -> float:
+        """About how long the full measurement takes, corrected by how long others took."""
+        correction = self._took / self._estimated if self._estimated else 1.0
+        return correction * entrant.seconds_in_full(self._setting)
 
     def _contenders(self) -> list[Entrant]:
         """Who can still be among the best."""
@@ -172,16 +178,14 @@ class Contest:
     def _fitting(self, entrants: Sequence[Entrant]) -> list[Entrant]:
         """Those of them whom there is time to measure in full, by estimate."""
         return [
-            one
-            for one in entrants
-            if one.kept or self._terms.allow(one.seconds_in_full(self._setting))
+            one for one in entrants if one.kept or self._terms.allow(self._seconds_in_full(one))
         ]
 
     def _is_worth_a_look(self, entrant: Entrant) -> bool:
         """Whether a closer look can spare a full measurement, and leaves the time for it."""
         if self._all_wanted or self._field.next_look(entrant.images) is None:
             return False
-        full = entrant.seconds_in_full(self._setting)
+        full = self._seconds_in_full(entrant)
         return self._terms.allow(seconds_of(entrant.seen[0].cost) + full)
 
     def _look(self, entrant: Entrant) -> None:
@@ -215,6 +219,8 @@ class Contest:
         if found is None:
             return
         if not entrant.kept:
+            self._estimated += entrant.seconds_in_full(setting)
+            self._took += seconds_of(found.cost)
             self._store.put(keys.measurement(entrant.candidate, prepared, setting), found)
         entrant.open = False
         self._settled.append(found)

@@ -560,9 +560,16 @@ def test_time_that_is_left_goes_to_the_most_promising_though_estimates_say_no(
     world: Make,
 ) -> None:
     # Estimates are ten looks: 15 seconds for what takes 10.
-    timed = world(CLEAR, seconds_look=1.5)
-    timed.race(Goal(budget=33.0))
-    assert [one.name for one in timed.evaluations()] == ["b", "e"]
+    timed = world((0.9,), seconds_look=1.5)
+    timed.race(Goal(budget=12.0))
+    assert [one.name for one in timed.evaluations()] == ["a"]
+
+
+def test_estimates_are_corrected_by_what_was_measured(world: Make) -> None:
+    # Of 30 seconds looks take 10.4, b 10 and not 15; with 9.6 left, e takes 8 and not 12, and a 1.
+    timed = world(CLEAR, seconds_look=1.5, slow={"a": 0.1, "e": 0.8})
+    timed.race(Goal(budget=30.0))
+    assert [one.name for one in timed.evaluations()] == ["b", "e", "a"]
 
 
 def test_whom_there_was_no_time_to_look_at_is_looked_at_when_there_is(world: Make) -> None:
