@@ -13,7 +13,7 @@ import torch
 from conftest import DEVICES, SHAPE, SIZE, LinearBackbone, grey, normal
 from torch import Tensor, nn
 
-from selector.ascent import Ascent, Climb, Objective
+from selector.ascent import Ascent, Best, Climb, Objective
 from selector.attacks import (
     ATTACKS,
     CLIMBS,
@@ -559,3 +559,11 @@ def test_the_table_names_the_attacks():
     assert {climb for attack in ATTACKS.values() for climb in (attack.short, attack.long)} == set(
         CLIMBS.values()
     )
+
+
+def test_an_image_is_stuck_where_all_of_its_gradient_is_zero_and_not_where_a_part_is():
+    gradient = torch.zeros(3, 3, 2, 2)
+    gradient[0, 0, 0, 0], gradient[1, 0, 0, 0] = -1, 1
+    best = Best(torch.zeros_like(gradient), torch.zeros(3), gradient)
+    best.update(torch.zeros_like(gradient), torch.ones(3))
+    assert best.ascent().stuck.tolist() == [False, False, True]

@@ -589,11 +589,15 @@ def test_a_download_that_does_not_end_leaves_time_for_those_that_are_here(
             here = super().next()
             return Future() if here.result().name == "c" else here
 
+    def waiting(some: list[Future[Prepared]], timeout: float) -> None:
+        timed.time += 0 if some[0].done() else timeout
+
     monkeypatch.setattr(contest, "Ahead", Stuck)
-    timed = world((0.5, 0.9, 1.0), seconds_look=0.01, seconds_full=0.1)
-    race = timed.race(Goal(budget=0.4))
-    assert [one.name for one in timed.evaluations()] == ["b", "a"]
-    assert [(one.name, one.upper) for one in race.unsettled] == [("c", None)]
+    monkeypatch.setattr(contest, "wait", waiting)
+    timed = world((0.5, 0.9, 1.0))
+    race = timed.race(Goal(budget=60.0))
+    assert [one.name for one in timed.evaluations()] == ["b"]
+    assert [(one.name, one.images) for one in race.unsettled] == [("a", 16), ("c", 0)]
 
 
 def test_what_is_kept_takes_no_time(world: Make) -> None:
@@ -603,6 +607,17 @@ def test_what_is_kept_takes_no_time(world: Make) -> None:
     race = again.race(Goal(budget=5.0))
     assert (race.settled, again.done) == (True, [])
     assert len(again.evaluations()) == len(CLEAR)
+
+
+@pytest.mark.parametrize("seconds_look", [0.1, 2.0], ids=["b is tried", "b does not fit"])
+def test_what_is_kept_has_its_place_though_another_takes_all_the_time(
+    world: Make, seconds_look: float
+) -> None:
+    world((0.1,)).race(Goal())
+    again = world((0.1, 0.9), seconds_look=seconds_look, seconds_full=500.0)
+    again.race(Goal(budget=15.0))
+    assert [one.name for one in again.evaluations()] == ["a"]
+    assert again.done[-1] == ("b", "full")
 
 
 @pytest.mark.parametrize("budget", [0.05, 60.0])

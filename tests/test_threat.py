@@ -189,3 +189,10 @@ def test_an_unknown_norm_is_refused_with_those_there_are():
 def test_a_threat_is_printed_as_people_write_it():
     assert str(ThreatModel("linf", 4 / 255)) == "linf 4/255"
     assert str(ThreatModel("l2", 0.5)) == "l2 0.5"
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-30])
+def test_the_steepest_step_has_unit_length_where_squares_of_the_gradient_leave_float32(size: float):
+    gradient = torch.full((1, 3, 4, 4), -size)
+    step = ThreatModel("l2", 0.5).steepest_step(gradient)
+    torch.testing.assert_close(step, torch.full_like(step, -(48**-0.5)))
