@@ -609,6 +609,13 @@ def test_what_is_kept_takes_no_time(world: Make) -> None:
     assert len(again.evaluations()) == len(CLEAR)
 
 
+def test_no_time_is_kept_back_for_what_is_kept(world: Make) -> None:
+    world((0.9,)).race(Goal())
+    again = world((0.9, 0.1, 0.1, 0.1))
+    again.race(Goal(budget=9.0))
+    assert again.done[:3] == [("b", "look"), ("c", "look"), ("d", "look")]
+
+
 @pytest.mark.parametrize("seconds_look", [0.1, 2.0], ids=["b is tried", "b does not fit"])
 def test_what_is_kept_has_its_place_though_another_takes_all_the_time(
     world: Make, seconds_look: float
