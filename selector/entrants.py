@@ -60,11 +60,8 @@ class Entrant:
         return Runner(self.candidate.name, self.prepared.model, self.standing, spent)
 
     def seconds_in_full(self, setting: Setting) -> float:
-        """About how long the full measurement takes, at the pace of the first look.
-
-        0 where it is kept, and before that look.
-        """
-        if self.kept or not self.seen:
+        """About how long the full measurement takes, at the pace of the first look; 0: unknown."""
+        if not self.seen:
             return 0.0
         first = self.seen[0].cost
         pace = (first.seconds_features + first.seconds_attack) / passes_of(first)
