@@ -176,7 +176,7 @@ class Contest:
         ]
 
     def _fitting(self, entrants: Sequence[Entrant]) -> list[Entrant]:
-        """Those of them whom there is time to measure in full, by estimate. What is kept takes none."""
+        """Those whom there is time to measure in full, by estimate; what is kept takes none."""
         return [
             one for one in entrants if one.kept or self._terms.allow(self._seconds_in_full(one))
         ]
