@@ -48,12 +48,12 @@ class Images:
             first = self.first + part.start
             yield replace(self, pixels=self.pixels[part], first=first, digests=digests)
 
-    def part(self, rows: slice) -> tuple[Tensor, Tensor]:
+    def part(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Indices (b,) and images (b,3,S,S) float in [0,1] of some rows, on the device."""
-        index = torch.arange(rows.start, rows.stop, device=self.device)
+        index = torch.arange(len(self.pixels))[rows]
         # As bytes on the way to the device: in one call they would become floats before it.
         x = self.pixels[rows].to(self.device).to(torch.float32).div_(255)
-        return index, x.contiguous(memory_format=torch.channels_last)
+        return index.to(self.device), x.contiguous(memory_format=torch.channels_last)
 
     def searched(self, x: Tensor) -> Tensor:
         """Features (b,d) float32 of points (b,3,S,S) in the precision of the search."""

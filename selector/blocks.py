@@ -156,9 +156,9 @@ def attack_head(
 class _Floats(Images):
     """Images that are float in [0,1] already."""
 
-    def part(self, rows: slice) -> tuple[Tensor, Tensor]:
+    def part(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Indices (b,) and images (b,3,S,S) of some rows."""
-        index = torch.arange(rows.start, rows.stop, device=self.device)
+        index = torch.arange(len(self.pixels))[rows].to(self.device)
         return index, self.pixels[rows].to(self.device, torch.float32).contiguous()
 
 

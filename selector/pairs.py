@@ -90,9 +90,12 @@ def search_pairs(images: Images, doubts: Doubts, threat: ThreatModel, budget: Bu
     One ascent for each pair in doubt, the most dangerous first, until the image is lost. An image
     without such pairs keeps its clean features.
     """
+    features = doubts.clean.clone()
+    doubtful = torch.nonzero(doubts.held & (doubts.rivals[:, 0] >= 0)).flatten().cpu()
     every = pair_aim(doubts.head, doubts.labels, doubts.labels)
-    parts = [_search_group(group, doubts) for group in groups(images, every, threat, budget)]
-    return torch.cat(parts)
+    for group in groups(images, doubtful, every, threat, budget):
+        features[group.index] = _search_group(group, doubts)
+    return features
 
 
 def _search_group(group: Group, doubts: Doubts) -> Tensor:

@@ -62,17 +62,20 @@ def search(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Sea
     The ascents may run in lower precision; the point that they found is scored by a plain forward
     pass, and only that counts.
     """
-    parts = [_search_group(group) for group in groups(images, aim, threat, budget)]
+    every = torch.arange(len(images.pixels))
+    parts = [_search_group(group) for group in groups(images, every, aim, threat, budget)]
     features, starts, far, rising, stuck = (torch.cat(part) for part in zip(*parts, strict=True))
     return Search(features, starts.T, far, rising, stuck)
 
 
-def groups(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Iterator[Group]:
-    """All images, so many at a time as give whole batches to whoever goes on with a part."""
+def groups(
+    images: Images, places: Tensor, aim: Aim, threat: ThreatModel, budget: Budget
+) -> Iterator[Group]:
+    """The images at ``places`` (b,), so many at a time as give whole batches to those of a part."""
     start = 0
-    while start < len(images.pixels):
-        stop = min(len(images.pixels), start + _BATCHES_PER_GROUP * images.batch_size.value)
-        yield Group(images, aim, threat, budget, *images.part(slice(start, stop)))
+    while start < len(places):
+        stop = start + _BATCHES_PER_GROUP * images.batch_size.value
+        yield Group(images, aim, threat, budget, *images.part(places[start:stop]))
         start = stop
 
 

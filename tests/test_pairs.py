@@ -307,6 +307,17 @@ def test_images_without_doubts_take_no_pass_and_keep_their_clean_features() -> N
     assert max(c.backbone.batches) == 5
 
 
+def test_images_in_doubt_fill_batches_however_many_others_lie_between() -> None:
+    c = case("linf", classes=2, batch=2)
+    displacement = torch.where(torch.arange(COUNT) % 8 == 0, 1e6, 0.0)
+    features = c.search(displacement)
+    # Three images, one in eight: two together, and one.
+    assert set(c.backbone.batches) == {1, 2}
+    assert c.backbone.batches.count(1) == c.backbone.batches.count(2)
+    whole = case("linf", classes=2).search(displacement)
+    torch.testing.assert_close(features, whole, rtol=1e-3, atol=2e-4)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @each_norm
 def test_the_result_does_not_depend_on_the_batch_size(norm: Norm, batch: int) -> None:
