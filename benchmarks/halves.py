@@ -24,7 +24,7 @@ def main() -> None:
     """Print a line for either score."""
     boards: dict[tuple[str, str], list[truth.Truth]] = defaultdict(list)
     for row in truth.read(Path(sys.argv[1])):
-        if row.key.attack == named(ATTACKS["apgd"]):
+        if row.key.attack == named(ATTACKS["standard"]):
             boards[row.names[1], row.key.threat].append(row)
     found = [halves(rows) for rows in boards.values()]
     sound = [values for values in found if values is not None]

@@ -51,7 +51,8 @@ def main() -> None:
     options = parse()
     console = Console(width=110)
     with tempfile.TemporaryDirectory() as temporary:
-        tasks = ["builtin:digits"] + [options.data] * bool(options.data) + options.task
+        tasks = ["builtin:digits"] * options.digits + [options.data] * bool(options.data)
+        tasks += options.task
         if options.sprites:
             tasks.append(str(sprites.write(Path(temporary) / "sprites")))
         wanted = list(plan(options, tasks))
@@ -80,6 +81,7 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--zoo", type=Path, action="append", default=[], help="also each backbone of this folder")
     add("--backbones", default="*", help="only those whose names match")
+    add("--digits", action=argparse.BooleanOptionalAction, default=True, help="the built-in task")
     add("--data", help="CIFAR-10: a folder of parquet files, or hf:owner/name")
     add("--task", action="append", default=[], help="a further task, as selector rank takes it")
     add("--sprites", action="store_true", help="a task of drawn shapes, too")
