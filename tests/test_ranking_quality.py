@@ -278,6 +278,16 @@ def test_a_truth_belongs_to_a_head_up_to_rounding(quality: Any) -> None:
     assert not known.is_of(replace(known.key, seed=1), margins)
 
 
+def test_a_truth_belongs_to_no_head_that_gets_other_images_right(quality: Any) -> None:
+    known = a_truth(quality, margins=(1.5, -0.25, 0.001))
+    assert known.is_of(known.key, torch.tensor([1.5, -0.25, 0.0002]))
+    assert not known.is_of(known.key, torch.tensor([1.5, -0.25, -0.0002]))
+    # A tie, which rounding decides.
+    assert known.is_of(known.key, torch.tensor([1.5, -0.25, 0.0]))
+    constant = a_truth(quality, margins=(0.0, 0.0, 0.0), clean="011")
+    assert constant.is_of(known.key, torch.zeros(3))
+
+
 # --- tasks and cells -----------------------------------------------------------------------------
 
 
