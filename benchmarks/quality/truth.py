@@ -74,7 +74,7 @@ class Truth:
     def is_of(self, key: Key, of: Tensor) -> bool:
         """Whether it is of this key and of a head with margins ``of`` (n,), up to rounding.
 
-        Such a head gets the same images right: of one that is nearly constant most margins are small.
+        Such a head gets the same images right: of a nearly constant one many margins are small.
         """
         if key != self.key or len(of) != len(self.margins):
             return False
