@@ -30,12 +30,14 @@ class Objective:
         scores: of a candidate, higher is better: one for each test image (n,), whose mean ranks,
             or a single one (1,).
         share: whether the mean is a share of test images, or of what they survive, 0..1.
+        single: it is one number for all images, of which no error is known.
     """
 
     kind: ObjectiveKind
     what: str
     scores: Callable[[Evaluation], np.ndarray]
     share: bool = False
+    single: bool = False
 
     def score(self, evaluation: Evaluation) -> float:
         """What it ranks by."""
@@ -46,19 +48,22 @@ def _each(name: str) -> Callable[[Evaluation], np.ndarray]:
     return lambda e: np.array(getattr(e.per_image, name), dtype=float)
 
 
-def _single(value: Callable[[Evaluation], float | None]) -> Callable[[Evaluation], np.ndarray]:
-    """What could not be computed ranks last."""
+def _single(
+    kind: ObjectiveKind, what: str, value: Callable[[Evaluation], float | None]
+) -> Objective:
+    """One number for all images; what could not be computed ranks last."""
 
     def scores(evaluation: Evaluation) -> np.ndarray:
         found = value(evaluation)
         return np.array([-np.inf if found is None else found])
 
-    return scores
+    return Objective(kind, what, scores, single=True)
 
 
-def _lda_accuracy(evaluation: Evaluation) -> float | None:
-    found = evaluation.baselines.lda_accuracy
-    return None if found is None else found.value
+def _lda(evaluation: Evaluation) -> np.ndarray:
+    """Of each test image; what could not be computed ranks last."""
+    found, images = evaluation.per_image.lda_correct, len(evaluation.per_image.probe_correct)
+    return np.full(images, -np.inf) if found is None else np.array(found, dtype=float)
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -85,10 +90,10 @@ OBJECTIVES: dict[str, Objective] = {
         "estimated worst-case loss of the bound-optimal head on A∘g, lowest first",
         lambda e: -_each("worst_case_loss")(e),
     ),
-    "sensitivity": Objective(
+    "sensitivity": _single(
         "estimated",
         "mean displacement on A∘g relative to the distance between features, lowest first",
-        _single(lambda e: -e.task_sensitivity.relative),
+        lambda e: -e.task_sensitivity.relative,
     ),
     "clean": Objective(
         "clean", "clean accuracy of the ordinary probe", _each("probe_correct"), share=True
@@ -96,14 +101,10 @@ OBJECTIVES: dict[str, Objective] = {
     "knn": Objective(
         "clean", "clean accuracy of nearest neighbours", _each("knn_correct"), share=True
     ),
-    "lda": Objective(
-        "clean", "clean accuracy of discriminant analysis", _single(_lda_accuracy), share=True
-    ),
-    "log_me": Objective("clean", "LogME", _single(lambda e: e.baselines.log_me)),
-    "h_score": Objective("clean", "regularised H-score", _single(lambda e: e.baselines.h_score)),
-    "parameters": Objective(
-        "clean", "number of parameters", _single(lambda e: e.provenance.parameters)
-    ),
+    "lda": Objective("clean", "clean accuracy of discriminant analysis", _lda, share=True),
+    "log_me": _single("clean", "LogME", lambda e: e.baselines.log_me),
+    "h_score": _single("clean", "regularised H-score", lambda e: e.baselines.h_score),
+    "parameters": _single("clean", "number of parameters", lambda e: e.provenance.parameters),
 }
 
 

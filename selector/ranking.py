@@ -20,6 +20,8 @@ _DEFAULT = OBJECTIVES[DEFAULT_OBJECTIVE]
 _RESAMPLES = 2000
 _COUNTS_AT_ONCE = 2_000_000
 _LEVEL = 0.95
+# Below the mean of any scores.
+_LAST = -1e100
 
 
 def rank(
@@ -77,6 +79,8 @@ def rank_intervals(
 ) -> list[tuple[int, int]]:
     """Percentiles of each rank when the test images are resampled, the same for all candidates.
 
+    Of scores that are one number for all images, the places of equals: no more is known of them.
+
     Args:
         ordered: scores (n,) of each, higher is better, best candidate first.
         tier_of: each of them; a lower tier is always before a higher one.
@@ -85,7 +89,9 @@ def rank_intervals(
     scores = np.stack(ordered)
     n = scores.shape[1]
     if n == 1:
-        return [(place, place) for place in range(1, len(ordered) + 1)]
+        return _places_of_equals(list(zip(tier_of, scores[:, 0].round(9), strict=True)))
+    # What could not be computed stays last, whatever is drawn.
+    scores = np.nan_to_num(scores, neginf=_LAST)
     # Rounded, since equal rows may leave a matrix product with other last bits.
     means = np.concatenate([scores @ weights.T for weights in _resamples(n, seed)], axis=1).round(9)
     # Within a resample, ties keep the order of the ranking itself.
@@ -101,6 +107,16 @@ def rank_intervals(
         (min(int(a), place), max(int(b), place))
         for place, (a, b) in enumerate(zip(low, high, strict=True), start=1)
     ]
+
+
+def _places_of_equals(keys: Sequence[tuple[int, float]]) -> list[tuple[int, int]]:
+    """First and last place of those that are like each, in order.
+
+    >>> _places_of_equals([(0, 3.0), (0, 2.0), (0, 2.0), (1, 2.0)])
+    [(1, 1), (2, 3), (2, 3), (4, 4)]
+    """
+    first = [keys.index(key) + 1 for key in keys]
+    return [(place, place + keys.count(key) - 1) for place, key in zip(first, keys, strict=True)]
 
 
 def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
@@ -136,9 +152,11 @@ def told_apart(a: Evaluation, b: Evaluation, by: Objective = _DEFAULT) -> bool:
 def differ(first: np.ndarray, second: np.ndarray, images: int) -> bool:
     """Whether scores (n,) of the same test images differ in the mean, at the 5 % level.
 
-    A single score of many images says nothing of its error: any difference counts.
+    A single score of many images says nothing of its error: any difference counts. So does it
+    whether a score could be computed.
     """
-    if len(first) == 1 and not _equal(first, second):
+    computed = np.isfinite(first).all() == np.isfinite(second).all()
+    if (len(first) == 1 or not computed) and not _equal(first, second):
         return images > 1
     return p_value(first, second) < 1 - _LEVEL
 

@@ -51,8 +51,9 @@ def test_three_resolutions_in_their_order() -> None:
 
 def test_a_bound_is_taken_apart_and_a_vacuous_one_said_to_be() -> None:
     text = said(ranking([evaluation("a", right(70))]), "a")
-    assert "Loss bound: 1.25 nats, where 1.10 is knowing only class frequencies." in text
-    assert "0.50 of it is the head's clean loss and 0.75 what displacement adds." in text
+    assert "Loss bound, of the bound-optimal head" in text
+    assert "1.25 nats, where 1.10 is knowing only class frequencies." in text
+    assert "0.50 of it is this head's clean loss and 0.75 what displacement adds." in text
     assert "vacuous" not in text
     assert "vacuous" in said(ranking([evaluation("a", right(70), vacuous=True)]), "a")
 
@@ -61,6 +62,14 @@ def test_accuracy_that_a_constant_answer_may_reach_is_no_robustness() -> None:
     text = said(ranking([evaluation("a", right(12))]), "a")
     assert "no robustness that can be relied on" in text
     assert "no robustness" not in said(ranking([evaluation("a", right(90))]), "a")
+
+
+def test_the_head_is_named_as_it_was_picked() -> None:
+    document = ranking([evaluation("a")])
+    assert "with the recommended linear head it is right" in said(document, "a")
+    protocol = document.protocol.model_copy(update={"head": "0.5"})
+    picked = document.model_copy(update={"protocol": protocol})
+    assert "with the linear head of radius scale 0.5 it is right" in said(picked, "a")
 
 
 def test_masked_gradients_and_other_doubts_are_told() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 from builders import evaluation, right
 
-from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES, Objective
+from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import rank, told_apart
 from selector.records import ERROR_OBJECTIVE_NAMES, OBJECTIVE_NAMES, Evaluation
 from selector.regression.ranking import OBJECTIVES as ERROR_OBJECTIVES
@@ -82,7 +82,7 @@ def test_every_objective_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sensitivity", "parameters"])
-def test_a_single_score_is_sure_of_its_rank(name: str) -> None:
+def test_of_single_scores_no_interval_is_known(name: str) -> None:
     many = [
         evaluation(f"c{i}", right(50), relative=0.2 + i / 100, parameters=1000 - i)
         for i in range(5)
@@ -96,6 +96,22 @@ def test_a_single_score_is_sure_of_its_rank(name: str) -> None:
 def test_equal_single_scores_are_one_group() -> None:
     ranked = rank([evaluation("a"), evaluation("b")], seed=0, objective="parameters")
     assert [e.group for e in ranked] == [1, 1]
+    assert [e.rank_interval for e in ranked] == [(1, 2), (1, 2)]
+
+
+def test_accuracies_of_discriminant_analysis_are_compared_image_by_image() -> None:
+    """One of 100 images less is no difference; where there is no analysis there is no doubt."""
+    best = evaluation("best", clean=right(49))
+    next_to_it = evaluation("next", clean=(False,) * 10 + right(48, 90))
+    worst, none = evaluation("worst", clean=right(20)), evaluation("none", clean=right(50))
+    none = none.model_copy(
+        update={"per_image": none.per_image.model_copy(update={"lda_correct": None})}
+    )
+    ranked = rank([none, worst, next_to_it, best], seed=0, objective="lda")
+    assert [e.name for e in ranked] == ["best", "next", "worst", "none"]
+    assert [e.group for e in ranked] == [1, 1, 2, 3]
+    assert [e.rank_interval for e in ranked] == [(1, 2), (1, 2), (3, 3), (4, 4)]
+    assert [e.score for e in ranked] == [0.49, 0.48, 0.2, None]
 
 
 @pytest.fixture
@@ -103,8 +119,10 @@ def with_gaps(monkeypatch: pytest.MonkeyPatch) -> str:
     """An objective that cannot be computed of the candidate "none"."""
     from selector.objectives import _single
 
-    scores = _single(lambda e: None if e.name == "none" else float(len(e.name)))
-    monkeypatch.setitem(OBJECTIVES, "gaps", Objective("clean", "length of the name", scores))
+    by = _single(
+        "clean", "length of its name", lambda e: None if e.name == "none" else float(len(e.name))
+    )
+    monkeypatch.setitem(OBJECTIVES, "gaps", by)
     return "gaps"
 
 

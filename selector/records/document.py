@@ -124,7 +124,11 @@ class CurvePoint(Record):
     threat: ThreatRecord
     rank: Annotated[int, Field(ge=1, description="among the candidates measured under it")]
     rank_interval: Annotated[
-        tuple[int, int], Field(description="95 % of ranks over resampled test images")
+        tuple[int, int],
+        Field(
+            description="95 % of ranks over resampled test images; where an objective is one number"
+            " for all of them, the places of its equals"
+        ),
     ]
     masked: Annotated[bool, Field(description="the attack was blind: its numbers flatter")]
     radius_scale: Annotated[float, Field(description="of the head")]

@@ -173,7 +173,11 @@ class Place(Record):
 
     rank: Annotated[int, Field(ge=1)]
     rank_interval: Annotated[
-        tuple[int, int], Field(description="95 % of ranks over resampled test images")
+        tuple[int, int],
+        Field(
+            description="95 % of ranks over resampled test images; where an objective is one number"
+            " for all of them, the places of its equals"
+        ),
     ]
     group: Annotated[
         int, Field(ge=1, description="same group: cannot be told apart from the group's first")

@@ -68,7 +68,7 @@ def standings(ranking: Ranking, width: int) -> Iterator[RenderableType]:
 
 
 def _columns(ranking: Ranking) -> tuple[_Column, ...]:
-    by_default = ranking.objective == DEFAULT_OBJECTIVE
+    by_default, by = ranking.objective == DEFAULT_OBJECTIVE, OBJECTIVES[ranking.objective]
     return (
         _Column(
             "withstood %\n(95 % int.)",
@@ -110,7 +110,7 @@ def _columns(ranking: Ranking) -> tuple[_Column, ...]:
             "ranks",
             5,
             _places,
-            "ranks: 95 % of ranks over resampled test images.",
+            "" if by.single else "ranks: 95 % of ranks over resampled test images.",
             stays=4,
             justify="center",
         ),
@@ -134,9 +134,15 @@ def _that_fit(columns: Sequence[_Column], names: Sequence[str], width: int) -> l
 
 
 def _legend(ranking: Ranking, shown: Sequence[_Column], *, fewer: bool) -> str:
-    said = [f"Ranked by {OBJECTIVES[ranking.objective].what}."]
+    by = OBJECTIVES[ranking.objective]
+    said = [f"Ranked by {by.what}."]
     said += [column.legend for column in shown if column.legend]
-    said.append("Lines part groups that can be told apart.")
+    said.append(
+        "It is one number for all images, of which no interval is known: lines and ranks part"
+        " whatever differs."
+        if by.single
+        else "Lines part groups that can be told apart."
+    )
     if fewer:
         said.append("A wider terminal shows more columns.")
     return " ".join(said)

@@ -43,7 +43,7 @@ def nearest(ranking: Ranking, e: RankedEvaluation) -> str | None:
 def _under_attack(ranking: Ranking, e: RankedEvaluation) -> str:
     head, probe = e.head, e.probe
     said = (
-        f"Clean and under attack: with the {ranking.protocol.head} linear head it is right on"
+        f"Clean and under attack: with the {_named(ranking.protocol.head)} it is right on"
         f" {_of_100(head.clean_accuracy)} of 100 test images, and still right after every attack on"
         f" {_of_100(head.attacked_accuracy)}. With the usual probe these are"
         f" {_of_100(probe.clean_accuracy)} and {_of_100(probe.attacked_accuracy)}."
@@ -55,6 +55,11 @@ def _under_attack(ranking: Ranking, e: RankedEvaluation) -> str:
             " be relied on."
         )
     return said + _at_other_sizes(ranking, e)
+
+
+def _named(head: str) -> str:
+    """What --head picked, in words."""
+    return f"{head} linear head" if head[0].isalpha() else f"linear head of radius scale {head}"
 
 
 def _at_other_sizes(ranking: Ranking, e: RankedEvaluation) -> str:
@@ -94,10 +99,13 @@ def _bound(ranking: Ranking, e: RankedEvaluation) -> str:
     clean, worst = head.clean_loss.value, head.on_task.estimated_worst_case_loss.value
     prior = ranking.task.prior_entropy
     said = (
-        f"Loss bound: {worst:.2f} nats, where {prior:.2f} is knowing only class frequencies."
-        f" {clean:.2f} of it is the head's clean loss and {worst - clean:.2f} what displacement"
-        f" adds. The features move by {100 * e.task_sensitivity.relative:.0f} % of the distance"
-        f" between two images' features. By Theorem 1 alone, the coarsest form, this head could"
+        "Loss bound, of the bound-optimal head, which is the one with the lowest on validation"
+        f" images and may be another than the one above: {worst:.2f} nats, where {prior:.2f} is"
+        " knowing only class frequencies."
+        f" {clean:.2f} of it is this head's clean loss and {worst - clean:.2f} what displacement"
+        f" adds. In the directions that the task uses, features move by"
+        f" {100 * e.task_sensitivity.relative:.0f} % of the distance between two images'. By"
+        " Theorem 1 alone, the coarsest form, this head could"
         f" turn that into {_growth(head):.2f} nats: {head.steepness:.3g} per unit times"
         f" {head.on_task.displacement.value:.3g} units."
     )

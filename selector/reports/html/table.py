@@ -12,6 +12,11 @@ from selector.reports.html.wording import count, percent
 Kind = Literal["attacked", "estimated", "certified", "clean", ""]
 E_contra = TypeVar("E_contra", bound=AnyRanked, contravariant=True)
 
+RESAMPLED = "95 % of its ranks over resampled test images."
+"""What rank intervals are."""
+OF_EQUALS = "Places of its equals: it is ranked by one number, of which no interval is known."
+"""What they are where an objective is one number for all images."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -56,8 +61,8 @@ class Column(Heading, Generic[E_contra]):
     cell: Callable[[E_contra], Cell]
 
 
-def ranks(candidates: int) -> Column[AnyRanked]:
-    """Rank intervals, of so many candidates."""
+def ranks(candidates: int, tip: str = RESAMPLED) -> Column[AnyRanked]:
+    """Rank intervals, of so many candidates, and what they are."""
 
     def cell(e: AnyRanked) -> Cell:
         low, high = e.rank_interval
@@ -65,7 +70,7 @@ def ranks(candidates: int) -> Column[AnyRanked]:
         bar = (scale * (low - 1), scale * (e.rank - 0.5), scale * high)
         return Cell(str(low) if low == high else f"{low}–{high}", low + high / 1e6, "", bar)
 
-    return Column("ranks", "", "95 % of its ranks over resampled test images.", cell)
+    return Column("ranks", "", tip, cell)
 
 
 GROUP: Column[AnyRanked] = Column(

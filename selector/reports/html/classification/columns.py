@@ -5,12 +5,21 @@ from __future__ import annotations
 from selector.objectives import DEFAULT_OBJECTIVE, OBJECTIVES
 from selector.ranking import tier
 from selector.records import CertifiedCandidate, Estimate, RankedEvaluation, Ranking
-from selector.reports.html.table import ABOUT, GROUP, Cell, Column, ranks
+from selector.reports.html.table import (
+    ABOUT,
+    GROUP,
+    OF_EQUALS,
+    RESAMPLED,
+    Cell,
+    Column,
+    ranks,
+)
 from selector.reports.html.wording import percent, span
 
 
 def columns(ranking: Ranking) -> tuple[Column[RankedEvaluation], ...]:
     """What the table tells of each candidate, beside its place and name."""
+    by = OBJECTIVES[ranking.objective]
     found: list[Column[RankedEvaluation]] = [
         Column(
             "attacked %",
@@ -19,7 +28,7 @@ def columns(ranking: Ranking) -> tuple[Column[RankedEvaluation], ...]:
             " head, class pairs included; an upper estimate.",
             lambda e: _share(e.head.attacked_accuracy, bar=True),
         ),
-        ranks(len(ranking.ranking)),
+        ranks(len(ranking.ranking), OF_EQUALS if by.single else RESAMPLED),
         GROUP,
         Column(
             "robust %",
