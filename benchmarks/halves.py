@@ -1,14 +1,16 @@
 """How far the test images go: what AutoAttack finds on half of them, as a score for the other half.
 
-    python benchmarks/halves.py benchmarks/results/ranking_truth.jsonl
+    cd benchmarks/results
+    python ../halves.py ranking_truth.jsonl ranking_quality.cpu.json
 
 No score computed on so few images can be expected to order candidates better on other images. Clean
-accuracy on the same half stands beside it. Means over boards that are not degenerate and over
-random halves; weighted tau and regret as in quality/statistics.py.
+accuracy on the same half stands beside it. Means over the boards that are not degenerate, which the
+second file says, and over random halves; weighted tau and regret as in quality/statistics.py.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -22,12 +24,14 @@ DRAWS = 200
 
 def main() -> None:
     """Print a line for either score."""
-    boards: dict[tuple[str, str], list[truth.Truth]] = defaultdict(list)
+    report = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    ordered = {one["board"] for one in report["boards"] if one["degenerate"] is None}
+    boards: dict[str, list[truth.Truth]] = defaultdict(list)
     for row in truth.read(Path(sys.argv[1])):
-        if row.key.attack == named(ATTACKS["standard"]):
-            boards[row.names[1], row.key.threat].append(row)
-    found = [halves(rows) for rows in boards.values()]
-    sound = [values for values in found if values is not None]
+        board = f"{row.names[1]}, {row.key.threat}, seed {row.key.seed}"
+        if board in ordered and row.key.attack == named(ATTACKS["standard"]):
+            boards[board].append(row)
+    sound = [halves(rows) for rows in boards.values()]
     for name, tau, regret in zip(
         ("AutoAttack", "clean accuracy"),
         np.mean([values[0] for values in sound], axis=0),
@@ -37,12 +41,10 @@ def main() -> None:
         print(f"{name}: weighted tau {tau:.3f}, regret {regret:.1f} points, {len(sound)} boards")
 
 
-def halves(rows: list[truth.Truth]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Weighted tau and regret, (2,) each, of both scores on one board; None: it is degenerate."""
+def halves(rows: list[truth.Truth]) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted tau and regret, (2,) each, of both scores on one board."""
     robust = np.stack([truth.as_flags(row.robust) for row in rows])
     clean = np.stack([truth.as_flags(row.clean) for row in rows])
-    if statistics.degenerate(robust, 0.0) is not None:
-        return None
     order = np.random.default_rng(0).permuted(
         np.tile(np.arange(robust.shape[1]), (DRAWS, 1)), axis=1
     )
