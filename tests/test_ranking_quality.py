@@ -399,6 +399,11 @@ def test_boards_compare_scores_with_the_truth(quality: Any) -> None:
     assert lines["clean"].statistics["regret"].value == pytest.approx(20)
     regret = lines["clean"].statistics["regret"]
     assert 10 < regret.low < 20 < regret.high < 30
+    assert regret.told(1) == f"20.0 [{regret.low:.1f}, {regret.high:.1f}]"
+    # One number of these very images says nothing of others; of the training images it may.
+    assert lines["tolerance"].statistics["regret"].low is None
+    assert lines["tolerance"].statistics["regret"].told(1) == "20.0"
+    assert lines["parameters"].statistics["regret"].low is not None
     met = {aim.what: aim.met for aim in quality.boards.targets(cells)}
     assert not met["mean weighted tau"]
     assert met["passes, share of a"]

@@ -72,12 +72,20 @@ class Board:
 
 @dataclass(frozen=True)
 class Mean:
-    """A statistic on average over boards, with its interval and its worst board."""
+    """A statistic on average over boards, its interval if one is known, and its worst board."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     worst: float
+
+    def told(self, decimals: int) -> str:
+        """For people; of the interval two decimals at most."""
+        value = f"{self.value:.{decimals}f}"
+        if self.low is None or self.high is None:
+            return value
+        fewer = min(2, decimals)
+        return f"{value} [{self.low:.{fewer}f}, {self.high:.{fewer}f}]"
 
 
 @dataclass(frozen=True)
@@ -115,9 +123,19 @@ def _line(score: str, some: Sequence[Board]) -> Line:
         values = np.stack([board.values[score][name] for board in some])
         measured, resampled = values[:, 0], _of_seeds(some, values[:, 1:])
         worst = measured.max() if name == "regret" else measured.min()
-        low, high = statistics.interval(resampled)
+        low, high = statistics.interval(resampled) if _is_resampled(score, some) else (None, None)
         means[name] = Mean(float(measured.mean()), low, high, float(worst))
     return Line(score, SCORES[score].baseline, len(some), means)
+
+
+def _is_resampled(score: str, some: Sequence[Board]) -> bool:
+    """Whether resamples of the test images say how far a score's statistics can be trusted.
+
+    Not of one number that was measured on these very images, which stays as it is while the truth
+    is drawn anew. What baselines make of the training images has nothing to do with them.
+    """
+    single = any(len(cell.scores[score]) == 1 for board in some for cell in board.cells)
+    return SCORES[score].baseline or not single
 
 
 def _of_seeds(some: Sequence[Board], values: np.ndarray) -> np.ndarray:

@@ -36,7 +36,8 @@ def taus(found: Sequence[Line], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6, 0.6 + 0.26 * len(found)), layout="constrained")
     for place, line in enumerate(reversed(found)):
         tau = line.statistics["weighted_tau"]
-        axes.plot([tau.low, tau.high], [place, place], color="C0", linewidth=1)
+        if tau.low is not None:
+            axes.plot([tau.low, tau.high], [place, place], color="C0", linewidth=1)
         face = "white" if line.baseline else "C0"
         axes.plot(tau.value, place, "o", color="C0", markerfacecolor=face, markersize=5)
     axes.set_yticks(range(len(found)), [line.score for line in reversed(found)])

@@ -17,7 +17,8 @@ CONVENTION = (
     " 1/(1+r) + 1/(1+q) by its ranks in the ground truth alone, from 0; weighted_tau_both: the"
     " mean over ranks by the truth and by the score, scipy's default; regret: points of robust"
     " accuracy that the first falls short of the best. Means over boards; intervals hold 95 % of"
-    " 1000 resamples, first of seeds, then of test images, the same for all candidates"
+    " 1000 resamples, first of seeds, then of test images, the same for all candidates; null for a"
+    " score that is one number, measured on these very images"
 )
 
 
@@ -58,10 +59,10 @@ def _table(title: str, found: Sequence[Line], candidates: int) -> Table:
         tau, regret = line.statistics["weighted_tau"], line.statistics["regret"]
         table.add_row(
             f"{line.score} (baseline)" if line.baseline else line.score,
-            f"{tau.value:.3f} [{tau.low:.2f}, {tau.high:.2f}]",
+            tau.told(3),
             f"{tau.worst:.2f}",
             f"{line.statistics['tau_b'].value:.3f}",
-            f"{regret.value:.1f} [{regret.low:.1f}, {regret.high:.1f}]",
+            regret.told(1),
             f"{regret.worst:.1f}",
         )
     return table
@@ -87,8 +88,9 @@ def _line(line: Line) -> dict[str, Any]:
     }
 
 
-def _mean(mean: Mean) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in asdict(mean).items()}
+def _mean(mean: Mean) -> dict[str, float | None]:
+    found = asdict(mean).items()
+    return {name: None if value is None else round(value, 4) for name, value in found}
 
 
 def _board(board: Board) -> dict[str, Any]:
