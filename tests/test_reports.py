@@ -514,6 +514,16 @@ def test_what_another_objective_ranks_by_has_a_column() -> None:
     assert "–" in shown(other.model_copy(update={"ranking": (missing,)}))
 
 
+def test_ranks_by_one_number_for_all_images_claim_no_interval() -> None:
+    def legend(objective: str) -> str:
+        two = ranking([evaluation("a"), evaluation("b")], objective=objective)
+        return " ".join(shown(two).split())
+
+    assert "Ranked by LogME: one number for all images, of which no interval" in legend("log_me")
+    assert "resampled" not in legend("log_me")
+    assert "over resampled test images. Lines part groups" in legend("lda")
+
+
 # --- narrow terminals ---------------------------------------------------------------------------
 
 LONG = "tiny_resnet.cifar10_linf_8"

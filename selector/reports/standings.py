@@ -135,14 +135,15 @@ def _that_fit(columns: Sequence[_Column], names: Sequence[str], width: int) -> l
 
 def _legend(ranking: Ranking, shown: Sequence[_Column], *, fewer: bool) -> str:
     by = OBJECTIVES[ranking.objective]
-    said = [f"Ranked by {by.what}."]
-    said += [column.legend for column in shown if column.legend]
-    said.append(
-        "It is one number for all images, of which no interval is known: lines and ranks part"
-        " whatever differs."
+    said = [
+        f"Ranked by {by.what}: one number for all images, of which no interval is known, so that"
+        " lines and ranks part whatever differs."
         if by.single
-        else "Lines part groups that can be told apart."
-    )
+        else f"Ranked by {by.what}."
+    ]
+    said += [column.legend for column in shown if column.legend]
+    if not by.single:
+        said.append("Lines part groups that can be told apart.")
     if fewer:
         said.append("A wider terminal shows more columns.")
     return " ".join(said)
