@@ -87,12 +87,12 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     "bound": Objective(
         "estimated",
-        "estimated worst-case loss of the bound-optimal head on A∘g, lowest first",
+        "minus the estimated worst-case loss of the bound-optimal head on A∘g",
         lambda e: -_each("worst_case_loss")(e),
     ),
     "sensitivity": _single(
         "estimated",
-        "mean displacement on A∘g relative to the distance between features, lowest first",
+        "minus the mean displacement on A∘g relative to the distance between features",
         lambda e: -e.task_sensitivity.relative,
     ),
     "clean": Objective(

@@ -52,7 +52,6 @@ def columns(ranking: Ranking) -> tuple[Column[RankedEvaluation], ...]:
         ),
     ]
     if ranking.objective != DEFAULT_OBJECTIVE:
-        by = OBJECTIVES[ranking.objective]
         found.insert(0, Column(ranking.objective, by.kind, f"Ranked by: {by.what}.", _score))
     if ranking.certified:
         found.append(_certified(ranking))
