@@ -303,7 +303,8 @@ def test_who_is_not_settled_may_be_better() -> None:
 
 def test_by_another_objective_the_kind_of_its_number_is_named() -> None:
     document = ranking([evaluation("a", right(80)), evaluation("b", right(60))], objective="bound")
-    assert said(document)["Reason"].startswith("estimated: -1.25: First of 2 by minus the estimated")
+    reason = said(document)["Reason"]
+    assert reason.startswith("estimated: -1.25: First of 2 by minus the estimated worst")
     shown = columns(document)
     assert (shown[0].title, shown[0].kind) == ("bound", "estimated")
 
