@@ -87,13 +87,13 @@ bench-ranking: $(BENCH)/.installed
 		-o bench/ranking_quality.json
 
 # Three draws of each task's images, against AutoAttack's first two parts. Clothes are told apart at less.
-SEEDS := --zoo benchmarks/zoo --seeds 3 --attack apgd --known benchmarks/results/seeds_truth.jsonl \
+THREE_DRAWS := --zoo benchmarks/zoo --seeds 3 --attack apgd --known benchmarks/results/seeds_truth.jsonl \
 	--truth bench/seeds_truth.jsonl
 bench-seeds: $(BENCH)/.installed
 	mkdir -p bench
-	$(BENCH)/bin/python benchmarks/ranking_quality.py $(SEEDS) $(if $(DATA),--data $(DATA)) \
+	$(BENCH)/bin/python benchmarks/ranking_quality.py $(THREE_DRAWS) $(if $(DATA),--data $(DATA)) \
 		--threats linf:2/255 l2:0.25 -o bench/ranking_seeds.json
-	$(if $(TASKS),$(BENCH)/bin/python benchmarks/ranking_quality.py $(SEEDS) --no-digits \
+	$(if $(TASKS),$(BENCH)/bin/python benchmarks/ranking_quality.py $(THREE_DRAWS) --no-digits \
 		$(foreach task,$(TASKS),--task $(task)) --threats linf:1/255 l2:0.125 -o bench/ranking_seeds.clothes.json)
 
 install: $(VENV)/.installed

@@ -309,6 +309,15 @@ def test_by_another_objective_the_kind_of_its_number_is_named() -> None:
     assert (shown[0].title, shown[0].kind) == ("bound", "estimated")
 
 
+def test_ranks_are_told_for_what_they_are() -> None:
+    def tip(objective: str) -> str:
+        shown = columns(ranking([evaluation("a")], objective=objective))
+        return next(column.tip for column in shown if column.title == "ranks")
+
+    assert "resampled" in tip("lda")
+    assert "no interval is known" in tip("log_me")
+
+
 # --- table ---------------------------------------------------------------------------------------
 
 
