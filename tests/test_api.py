@@ -695,6 +695,18 @@ def test_the_sensitivity_of_a_linear_map_is_known(norm: Any, eps: float) -> None
     assert (attained >= 0.99 * known).all()
 
 
+def test_sensitivity_does_not_depend_on_how_many_images_go_through_at_once() -> None:
+    images = torch.rand(9, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    threat, module = selector.ThreatModel("l2", 0.5), Small()
+    one, all_ = (
+        selector.measure_sensitivity(
+            module, images, threat, selector.Effort(restarts=1, steps=3, batch_size=size)
+        )
+        for size in (1, 9)
+    )
+    torch.testing.assert_close(one, all_, rtol=1e-3, atol=1e-6)
+
+
 def test_a_projection_is_looked_through() -> None:
     linear = LinearBackbone(torch.diag(torch.arange(1.0, 13.0)))
     first = torch.eye(1, 12)

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -413,6 +414,28 @@ def test_boards_compare_scores_with_the_truth(quality: Any) -> None:
     )
     assert document["tables"].keys() == {"all tasks and threats", "digits, linf"}
     assert document["cells"][0]["robust_accuracy"] == 0.6
+
+
+def test_cells_are_checked_where_an_attack_takes_some_images(
+    quality: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def checked(*shares: int) -> list[str]:
+        some = [replace(a_cell(quality, str(keeps), keeps, 1.0), reused=True) for keeps in shares]
+        found = {one.cell.backbone.name: one for one in some}
+
+        class Pool:
+            def map(self, run: Any, cells: Any, terms: Any) -> Iterator[Any]:
+                return (found[cell.backbone.name] for cell in cells)
+
+        monkeypatch.setattr(quality.script, "workers", lambda count: nullcontext(Pool()))
+        options = argparse.Namespace(check=2, workers=1)
+        terms = quality.cells.Terms(20, "cpu", "standard", ())
+        lines = list(quality.script.check(some, terms, options))
+        assert all("100 of 100 images alike" in line for line in lines)
+        return sorted(line.split(": ")[0].split(", ")[-1] for line in lines)
+
+    assert checked(0, 10, 50, 60, 95, 100) == ["50", "60"]
+    assert checked(0, 100) == ["0", "100"]
 
 
 def test_boards_without_an_order_are_listed_and_left_out(
