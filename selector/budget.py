@@ -75,5 +75,7 @@ class Budget:
         ascents = self.restarts
         if self.adapts:
             last = sum(steps > 0 for steps in self.last_steps)
-            ascents = 2 * self.restarts + self.starts_gone_on_from + last
+            # The last ascents begin between two points, which are looked at first.
+            between = last if self.starts_gone_on_from > 1 else 0
+            ascents = 2 * self.restarts + self.starts_gone_on_from + last + between
         return self.backward_passes + ascents + 1

@@ -4,7 +4,11 @@ A representation that is pushed far one way is often pushed about as far the oth
 mirror image of a good point is a good start, and a different one. (What it gains was measured for
 displacement; other aims are searched in the same way.) Which of several starts leads farthest shows
 after few steps. So ascents from random starts and from the mirror images of their ends are short,
-half of the starts are gone on with, and the best takes what is left.
+and half of the starts are gone on with.
+
+Most of these end on the same hill: they push the features the same way, each by other means. Half
+way between two of them is what they agree on in full, and from there the rest is found anew. So
+what is left begins between the best two, unless a valley lies there.
 
 Representations differ. On some, such as networks of ImageNet under a perturbation that is strong
 for them, short ascents end far from any maximum and about equally high; there one long ascent goes
@@ -32,6 +36,8 @@ from selector.threat import ThreatModel, seeds
 # risen: it had ended far from a maximum. Measured with 5 x 20, from the 10th to the 90th percentile
 # of images: 0.01 to 0.4 on the built-in zoo, 0.44 to 1.3 on a MobileNetV2 of ImageNet.
 FAR = 0.5
+# A point between two others that is no more than this share of the higher lies in a valley.
+VALLEY = 0.5
 # Where images go different ways, more of them at once leave fuller batches for each way.
 _BATCHES_PER_GROUP = 4
 
@@ -140,6 +146,21 @@ class Group:
 
         return Ascent(*in_batches(len(self.x), self.images.batch_size, run))
 
+    def between(self, one: Ascent, other: Ascent) -> Tensor:
+        """Points (b,3,S,S) half way from the higher to the other, or the higher over a valley."""
+        half = self.threat.project((one.x + other.x) / 2, self.x)
+        same = self.values(half) > VALLEY * one.value
+        return torch.where(same[:, None, None, None], half, one.x)
+
+    def values(self, x: Tensor) -> Tensor:
+        """The aim (b,) at points (b,3,S,S), as ascents see it."""
+
+        def run(rows: slice) -> tuple[Tensor]:
+            with self.images.precision.climbing(), torch.no_grad():
+                return (self.aim(self.images.searched(x[rows]), self.index[rows]),)
+
+        return in_batches(len(x), self.images.batch_size, run)[0]
+
     def features(self, x: Tensor) -> Tensor:
         """Features (b,d) of points (b,3,S,S), in fp32."""
 
@@ -181,7 +202,7 @@ def _adapted(group: Group) -> tuple[Ascent, Tensor, Tensor]:
         leaders = _best_of(chain([rival.of(~far)], further), budget.starts_gone_on_from - 1)
         if more:
             starts[~far, FIRST_STARTS:] = torch.stack(more, dim=1)
-        reached = reduce(Ascent.or_better, map(near.gone_on, leaders), best.of(~far))
+        reached = _best_of(chain([best.of(~far)], map(near.gone_on, leaders)), 2)
         best = best.exchanged(~far, _polished(near, reached))
     return best, starts, far
 
@@ -211,16 +232,21 @@ def _one_long_ascent(group: Group, best: Ascent) -> Ascent:
     return best.continued(group.climb(group.budget.attack.long, best.x, steps))
 
 
-def _polished(group: Group, best: Ascent) -> Ascent:
-    """All steps that remain, from the best point.
+def _polished(group: Group, reached: list[Ascent]) -> Ascent:
+    """All steps that remain, from between the best two points, or from the only one.
 
     What they bring comes late, in so far as they are a quarter of all steps; mostly they are more.
     """
-    budget, reached = group.budget, best
+    budget, before = group.budget, reached[0]
     for climb, steps in zip(
         (budget.attack.short, budget.attack.long), budget.last_steps, strict=True
     ):
         if steps:
-            reached = reached.continued(group.climb(climb, reached.x, steps))
+            best = reached[0]
+            start = group.between(*reached) if len(reached) > 1 else best.x
+            found = group.climb(climb, start, steps)
+            # As high up from the beginning as the climbs were that led there.
+            found = replace(found, rise=found.value - best.value + best.rise)
+            reached = _best_of([*reached, found], len(reached))
     share = min(1.0, budget.backward_passes / 4 / sum(budget.last_steps))
-    return replace(reached, late=share * (reached.value - best.value))
+    return replace(reached[0], late=share * (reached[0].value - before.value))
