@@ -49,6 +49,8 @@ class Bench:
     images: Images
     x: Tensor
     clean: Tensor
+    typical: float
+    """Mean squared displacement of random points, by which peers' objective is scaled."""
 
     @classmethod
     def of(cls, network: Network, threat: ThreatModel, device: torch.device) -> Bench:
@@ -59,7 +61,9 @@ class Bench:
         x = network.pixels.to(device, torch.float32) / 255
         with torch.no_grad():
             clean = network.features(x)
-        return cls(network, threat, counted, images, x, clean)
+            random = network.features(threat.random_start(x, range(len(x))))
+            typical = (random - clean).square().sum(dim=1).mean().item()
+        return cls(network, threat, counted, images, x, clean, typical)
 
     def ours(self, restarts: int, steps: int, seed: int = 0) -> Tensor:
         """Displacement (n,) of selector's own search."""
@@ -69,12 +73,9 @@ class Bench:
 
     def theirs(self, peer: Peer) -> Tensor:
         """Displacement (n,) of another library's attack; its points are held to the threat."""
-        start = self.threat.random_start(self.x, range(len(self.x)))
-        with torch.no_grad():
-            typical = (self.network.features(start) - self.clean).square().sum(dim=1).mean()
 
         def objective(x: Tensor) -> Tensor:
-            return 10 / typical * (self.counted(x) - self.clean).square().sum(dim=1)
+            return 10 / self.typical * (self.counted(x) - self.clean).square().sum(dim=1)
 
         torch.manual_seed(0)
         np.random.seed(0)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
+from statistics import mean
 from typing import TypeVar
 
 from selector import keys
@@ -87,7 +88,6 @@ class Contest:
             self._measure_best_first(unseen)
         self._store.close()
         remaining = [one.runner() for one in self._entrants if one.open]
-        full = planned_passes(self._setting).total
         return verdict(
             Finish(
                 goal=goal,
@@ -98,9 +98,14 @@ class Contest:
                 seconds=self._terms.elapsed,
                 quickest=self._quickest(),
                 passes=self._passes,
-                exhaustive_passes=full * (len(candidates) - self._skipped),
+                exhaustive_passes=round(self._mean_passes() * (len(candidates) - self._skipped)),
             )
         )
+
+    def _mean_passes(self) -> float:
+        """Of a full measurement: of those that were made, or of the plan, which has a few more."""
+        made = [passes_of(one.cost) for one in self._settled]
+        return mean(made) if made else planned_passes(self._setting).total
 
     def _measure_best_first(self, unseen: Unseen) -> None:
         """Until nobody is left who can be among the best, or the time is over."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from selector.errors import CandidateError, UsageError
+from selector.errors import CandidateError, UsageError, shorten
 from selector.records import DeviceRecord
 
 # Numbers of malloc.h: one arena for all threads, no block mapped on its own, nothing given back.
@@ -33,8 +33,8 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise UsageError(
             "--device must name a device of this machine that computes in double precision,"
-            f" found {name!r}: {str(error).splitlines()[0]}",
-            hint="Try --device auto or --device cpu.",
+            f" found {name!r}: {shorten(str(error).splitlines()[0], 80)}",
+            hint="Try --device auto, --device cuda or --device cpu.",
         ) from None
     return device
 

@@ -27,7 +27,7 @@ from selector.sensitivity import Pool, displacement_aim
 from selector.tasks.decoding import Split
 from selector.workload import PassCount, Setting, fit_passes, full_budget, pair_passes
 
-# 12 passes an image, where standard takes 46 on a CPU and 212 on a GPU; this attains 0.93 of what
+# 12 passes an image, where standard takes 47 on a CPU and 218 on a GPU; this attains 0.93 of what
 # the former does on the built-in zoo. Three steps would flatter twice as much and save little.
 _RESTARTS, _STEPS = 1, 5
 

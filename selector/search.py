@@ -36,7 +36,7 @@ from selector.threat import ThreatModel, seeds
 # risen: it had ended far from a maximum. Measured with 5 x 20, from the 10th to the 90th percentile
 # of images: 0.01 to 0.4 on the built-in zoo, 0.44 to 1.3 on a MobileNetV2 of ImageNet.
 FAR = 0.5
-# A point between two others that is no more than this share of the higher lies in a valley.
+# Between two points lies a valley where more is lost than this share of what the higher had risen.
 VALLEY = 0.5
 # Where images go different ways, more of them at once leave fuller batches for each way.
 _BATCHES_PER_GROUP = 4
@@ -149,17 +149,24 @@ class Group:
     def between(self, one: Ascent, other: Ascent) -> Tensor:
         """Points (b,3,S,S) half way from the higher to the other, or the higher over a valley."""
         half = self.threat.project((one.x + other.x) / 2, self.x)
-        same = self.values(half) > VALLEY * one.value
+        same = one.value - self.values(half) < VALLEY * one.rise
         return torch.where(same[:, None, None, None], half, one.x)
 
     def values(self, x: Tensor) -> Tensor:
-        """The aim (b,) at points (b,3,S,S), as ascents see it."""
+        """The aim (b,) at points (b,3,S,S), as ascents see it.
+
+        Raises:
+            FloatingPointError: it is not finite somewhere.
+        """
 
         def run(rows: slice) -> tuple[Tensor]:
             with self.images.precision.climbing(), torch.no_grad():
                 return (self.aim(self.images.searched(x[rows]), self.index[rows]),)
 
-        return in_batches(len(x), self.images.batch_size, run)[0]
+        values = in_batches(len(x), self.images.batch_size, run)[0]
+        if not values.isfinite().all():
+            raise FloatingPointError("the objective of the attack is not finite")
+        return values
 
     def features(self, x: Tensor) -> Tensor:
         """Features (b,d) of points (b,3,S,S), in fp32."""

@@ -43,7 +43,7 @@ class Finish:
         seconds: that it took.
         quickest: seconds that the quickest full measurement takes, about; None: unknown.
         passes: that it took.
-        exhaustive_passes: that measuring everyone in full takes.
+        exhaustive_passes: about how many measuring everyone in full takes.
     """
 
     goal: Goal
@@ -162,7 +162,8 @@ def _of_the_cost(finish: Finish, eliminated: int) -> str:
     share = finish.passes / max(1, finish.exhaustive_passes)
     return (
         f"Measured in full: {len(finish.settled)} of {finish.candidates} candidates; eliminated"
-        f" early: {eliminated}; {100 * share:.0f} % of the passes that measuring all in full takes."
+        f" early: {eliminated}; about {100 * share:.0f} % of the passes that measuring all in full"
+        " takes."
     )
 
 

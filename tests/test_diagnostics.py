@@ -244,6 +244,14 @@ def rugged(x: Tensor) -> Tensor:
     return (10 * (x - 0.5).flatten(1) @ normal(3 * 64, 8, seed=1).to(x)).sin()
 
 
+def damped(x: Tensor) -> Tensor:
+    """What moves features has no gradient, and fades on the way that a faint gradient shows."""
+    share = (x - 128 / 255).flatten(1) / THREAT.eps
+    shown = share @ normal(3 * 64, 8, seed=1).to(x)
+    faded = shown.square().mean(dim=1, keepdim=True).div(-4 * 3 * 64).exp()
+    return torch.cat([(faded * share).detach(), 1e-3 * shown], dim=1)
+
+
 def measure(backbone: Features) -> Diagnostics:
     """Diagnostics of a quick search over 12 images (12,3,8,8) that are nearly grey."""
     drawn = torch.randint(-2, 3, (12, 3, 8, 8), generator=torch.Generator().manual_seed(0))
@@ -271,6 +279,18 @@ def test_a_random_search_finds_out_what_noise_hardly_moves() -> None:
     found = measure(stairs)
     assert found.noise_wins <= diagnostics.MASKING_SHARE < found.search_wins
     assert "masked_gradients" in codes(flags(found, GOOD, BALANCED))
+
+
+def test_noise_finds_out_a_gradient_that_leads_away_from_what_moves_most() -> None:
+    found = measure(damped)
+    assert found.noise_wins > diagnostics.MASKING_SHARE
+    assert "masked_gradients" in codes(flags(found, GOOD, BALANCED))
+
+
+def test_a_network_that_more_steps_would_move_farther_is_said_to() -> None:
+    found = measure(rugged)
+    assert found.still_rising > diagnostics.RISING_SHARE
+    assert "still_rising" in codes(flags(found, GOOD, BALANCED))
 
 
 def test_a_gradient_that_vanishes_is_found_out() -> None:

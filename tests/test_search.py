@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from selector.attacks import ATTACKS, Attack, annealed
 from selector.batches import BatchSize, Features, Images, extract
 from selector.budget import Budget
 from selector.norms import NORMS, Norm
-from selector.search import FAR, VALLEY, _best_of, search
+from selector.precision import Precision, PrecisionName
+from selector.search import FAR, VALLEY, Group, _best_of, search
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
 
@@ -69,10 +71,10 @@ class Planned:
             end = ends[:, None, None, None].expand_as(x)
             no = torch.zeros(len(x), dtype=torch.bool)
             value = objective(end)
-            # From a random start, which is no plain grey, all of it counts as risen; the mirror
-            # images, second and fourth of all, may be high up.
-            random = start.flatten(1).std(dim=1) > 1e-6
-            rise = torch.where(random, value, value - objective(start))
+            # From a random start, which is no plain grey, it counts as risen since black; the
+            # mirror images, second and fourth of all, may be high up.
+            random = (start.flatten(1).std(dim=1) > 1e-6)[:, None, None, None]
+            rise = value - objective(torch.where(random, torch.zeros_like(start), start))
             if self.mirrored_rise and len(self.begun) in (2, 4):
                 rise = torch.full_like(rise, self.mirrored_rise)
             return Ascent(end, value, rise, self.late * rise, no)
@@ -116,11 +118,13 @@ def test_near_a_maximum_the_better_half_of_all_starts_and_then_between_the_best_
     torch.testing.assert_close(found.restart_values, expected)
 
 
-@pytest.mark.parametrize(("share", "over"), [(VALLEY - 0.01, True), (VALLEY + 0.01, False)])
-def test_over_a_valley_the_best_point_alone_is_gone_on_from(share: float, over: bool):
+@pytest.mark.parametrize("shift", [0.0, -1000.0])
+@pytest.mark.parametrize(("lost", "over"), [(VALLEY + 0.01, True), (VALLEY - 0.01, False)])
+def test_over_a_valley_the_best_point_alone_is_gone_on_from(lost: float, over: bool, shift: float):
     def valley(features: Tensor, index: Tensor) -> Tensor:
-        """1 but for points around 0.4, which is half way from 0.3 to 0.5."""
-        return torch.where((features[:, 0] - 0.4).abs() < 0.05, share, 1 + features[:, 0] / 100)
+        """1 at 0.5, which has risen by as much; less around 0.4, which is half way from 0.3."""
+        height = torch.where((features[:, 0] - 0.4).abs() < 0.05, 1 - lost, 2 * features[:, 0])
+        return shift + height
 
     plan = Planned([[0.5], *[[0.1]] * 3, [0.5], [0.3], [0.1], [0.3], [0.5]])
     search(images(grey_level, 1), valley, LINF, Budget(plan.attack(), 3, 8, 0))
@@ -267,6 +271,42 @@ def test_a_budget_that_is_divided_always_leaves_steps_for_last(restarts: int, st
     assert budget.last_steps[0] >= 0
 
 
+@pytest.mark.parametrize("name", get_args(PrecisionName))
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_what_lies_between_is_seen_as_ascents_see_it(name: PrecisionName, batch: int):
+    """As precisely, in batches no larger, and each image beside its own clean features."""
+    seen: set[tuple[bool, str, bool]] = set()
+
+    def noting(x: Tensor) -> Tensor:
+        precision = torch.get_float32_matmul_precision()
+        seen.add((len(x) <= batch, precision, torch.is_autocast_enabled("cpu")))
+        return curved(x)
+
+    of = replace(images(noting, batch=batch), precision=Precision(name))
+    clean = extract(of)
+    group = Group(
+        of, displacement_aim(clean), LINF, Budget(ATTACKS["pgd"], 1, 2, 0), *of.part(slice(0, 7))
+    )
+    seen.clear()
+    x = group.start(0).x
+    climbing = seen.copy()
+    seen.clear()
+    values = group.values(x)
+    assert seen == climbing
+    assert len(seen) == 1
+    expected = (of.precision.features(curved, x) - clean).square().sum(dim=1)
+    torch.testing.assert_close(values, expected)
+
+
+def test_a_point_between_that_is_not_finite_is_a_failure():
+    def broken(features: Tensor, index: Tensor) -> Tensor:
+        return torch.where((features[:, 0] - 0.4).abs() < 0.05, torch.nan, features[:, 0])
+
+    plan = Planned([[0.5], *[[0.1]] * 3, [0.5], [0.3], [0.1], [0.3], [0.5]])
+    with pytest.raises(FloatingPointError, match="not finite"):
+        search(images(grey_level, 1), broken, LINF, Budget(plan.attack(), 3, 8, 0))
+
+
 @pytest.mark.parametrize(("restarts", "steps"), [(1, 8), (3, 3)])
 def test_where_there_is_nothing_to_divide_every_start_takes_all_its_steps(
     restarts: int, steps: int
@@ -376,7 +416,7 @@ def test_on_a_rugged_representation_what_lies_between_two_ends_leads_farther(
     attack: Attack, monkeypatch: pytest.MonkeyPatch
 ):
     between = attained_on_rugged(attack)
-    monkeypatch.setattr("selector.search.VALLEY", float("inf"))
+    monkeypatch.setattr("selector.search.VALLEY", float("-inf"))
     assert between.mean() > 1.1 * attained_on_rugged(attack).mean()
 
 

@@ -111,7 +111,14 @@ class RaceRecord(Record):
     passes: Annotated[
         int, Field(ge=0, description="images forward and back, of all that was finished")
     ]
-    exhaustive_passes: Annotated[int, Field(ge=0, description="that measuring all would take")]
+    exhaustive_passes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="that measuring all would take, by the mean of those that were measured;"
+            " by the plan where none was",
+        ),
+    ]
     settled: Annotated[bool, Field(description="time sufficed: nobody is unsettled")]
     eliminated: Annotated[tuple[Eliminated, ...], Field(description="highest bound first")]
     unsettled: Annotated[tuple[Unsettled, ...], Field(description="most promising first")]
