@@ -384,6 +384,19 @@ def test_passes_are_those_of_looks_and_full_measurements(world: Make) -> None:
     assert race.exhaustive_passes == len(CLEAR) * 1000
 
 
+@pytest.mark.parametrize(("budget", "each"), [(None, 1000), (0.5, 1300)])
+def test_what_measuring_all_takes_is_told_by_those_that_were_or_by_the_plan(
+    world: Make, monkeypatch: pytest.MonkeyPatch, budget: float | None, each: int
+) -> None:
+    clear = world(CLEAR)
+    monkeypatch.setattr("selector.contest.planned_passes", lambda setting: PassCount(900, 400))
+    race = clear.race(Goal(top=2, budget=budget))
+    assert bool(clear.evaluations()) == (budget is None)
+    assert race.exhaustive_passes == len(CLEAR) * each
+    share = 100 * race.passes / race.exhaustive_passes
+    assert f"; about {share:.0f} % of the passes that measuring all in full" in race.sentence
+
+
 def test_without_anyone_to_eliminate_all_are_measured(world: Make) -> None:
     clear = world(CLEAR)
     race = clear.race(Goal(top=8, budget=1e6))
