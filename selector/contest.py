@@ -103,7 +103,7 @@ class Contest:
         )
 
     def _mean_passes(self) -> float:
-        """Of a full measurement: of those that were made, or of the plan, which has a few more."""
+        """Of a full measurement: of those that were made, else of the plan."""
         made = [passes_of(one.cost) for one in self._settled]
         return mean(made) if made else planned_passes(self._setting).total
 

@@ -38,6 +38,17 @@ def test_devices_that_are_none(name: str) -> None:
         choose_device(name)
 
 
+def test_what_torch_says_of_a_device_is_kept_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel " * 200)
+
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(UsageError) as caught:
+        choose_device("mps")
+    assert "found 'mps': no kernel" in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
 def test_freed_memory_is_used_again_where_the_c_library_can() -> None:
     def run(mode: str) -> list[str]:
         command = [sys.executable, "-c", FAULTS, mode]
