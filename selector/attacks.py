@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selector.ascent import Ascent, Best, Climb, Objective, value_and_gradient, value_of
-from selector.threat import ThreatModel
+from selector.threat import ThreatModel, ThreatSet
 
 _Move = Callable[[Tensor, Tensor, int], Tensor]
 
@@ -37,43 +37,32 @@ class Attack:
 def annealed(
     objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int
 ) -> Ascent:
-    """APGD's step with momentum; its size falls from 2 eps to 0 along half a cosine.
+    """Steps along gradients that remember three tenths of those before, from 2.5 eps to 0 evenly.
 
-    In a few dozen steps APGD's rule, which waits until an image stops improving, halves too late
-    for representations with many local maxima.
+    For a few to a few dozen steps. There APGD's rule, which waits until an image stops improving,
+    halves too late for representations with many local maxima, and its momentum, a quarter of the
+    step before, attains less than memory of gradients.
     """
-    allowed = threat.around(x)
-    previous = start
 
-    def move(current: Tensor, gradient: Tensor, step: int) -> Tensor:
-        nonlocal previous
-        ahead = allowed.step(current, gradient, 2 * threat.eps * _cosine(step, steps))
-        if step > 1:
-            ahead = allowed.project_(_carry_on(ahead, current, previous))
-        previous = current
-        return ahead
+    def size(step: int) -> float:
+        return 2.5 * threat.eps * (1 - (step - 1) / steps)
 
-    return _climb(objective, start, steps, move)
+    return _climb(objective, start, steps, _remembering(threat.around(x), 0.3, size))
 
 
 def momentum(
     objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int
 ) -> Ascent:
-    """Steps along accumulated gradients, from eps to 0 along half a cosine.
+    """Steps along gradients that remember three quarters of those before, from eps to 0.
 
-    Gradients of unit mean absolute value add up and decay by a quarter per step, as in Dong et al.
-    2018, "Boosting adversarial attacks with momentum". What single gradients of a rugged objective
-    do not agree on cancels, so a long ascent gets farther there than by any single gradient.
+    They fall along half a cosine. What single gradients of a rugged objective do not agree on
+    cancels, so a long ascent gets farther there than by any single gradient.
     """
-    allowed = threat.around(x)
-    accumulated = torch.zeros_like(x)
 
-    def move(current: Tensor, gradient: Tensor, step: int) -> Tensor:
-        size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
-        accumulated.mul_(0.75).addcdiv_(gradient, size.clamp_min(torch.finfo(size.dtype).tiny))
-        return allowed.step(current, accumulated, threat.eps * _cosine(step, steps))
+    def size(step: int) -> float:
+        return threat.eps * (1 + math.cos(math.pi * (step - 1) / steps)) / 2
 
-    return _climb(objective, start, steps, move)
+    return _climb(objective, start, steps, _remembering(threat.around(x), 0.75, size))
 
 
 def pgd(objective: Objective, x: Tensor, start: Tensor, threat: ThreatModel, steps: int) -> Ascent:
@@ -151,14 +140,25 @@ def _climb(objective: Objective, start: Tensor, steps: int, move: _Move) -> Asce
     return best.ascent()
 
 
+def _remembering(allowed: ThreatSet, share: float, size: Callable[[int], float]) -> _Move:
+    """Move by ``size`` of the step along gradients of unit mean absolute value that add up.
+
+    ``share`` of the sum is kept from step to step, as in Dong et al. 2018, "Boosting adversarial
+    attacks with momentum".
+    """
+    memory = torch.zeros_like(allowed.x)
+
+    def move(current: Tensor, gradient: Tensor, step: int) -> Tensor:
+        mean = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+        memory.mul_(share).addcdiv_(gradient, mean.clamp_min(torch.finfo(mean.dtype).tiny))
+        return allowed.step(current, memory, size(step))
+
+    return move
+
+
 def _carry_on(ahead: Tensor, current: Tensor, previous: Tensor) -> Tensor:
     """APGD's momentum, in place: current + 0.75 (ahead - current) + 0.25 (current - previous)."""
     return ahead.mul_(0.75).add_(current, alpha=0.5).add_(previous, alpha=-0.25)
-
-
-def _cosine(step: int, steps: int) -> float:
-    """From 1 at the first step towards 0 after the last."""
-    return (1 + math.cos(math.pi * (step - 1) / steps)) / 2
 
 
 def _checkpoints(steps: int) -> set[int]:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from selector.errors import UsageError
 
 # Raised whenever the same command may give other numbers; part of every stored result's key.
-PROTOCOL_VERSION = 10
+PROTOCOL_VERSION = 11
 
 Preset = Literal["screen", "quick", "standard", "thorough"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)

@@ -367,29 +367,26 @@ def pgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: i
     return visited
 
 
-def annealed_by_definition(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
-    """Iterates with APGD's momentum and steps that fall from 2 eps as half a cosine."""
-    behind, here, visited = start, start, [start]
-    for k in range(steps):
-        _, gradient = ask(here)
-        size = 2 * EPS * np.cos(np.pi / 2 * k / steps) ** 2
-        z = project(here + size * direction(gradient, norm), x, norm)
-        inertia = 0.0 if k == 0 else 0.25
-        ahead = project(here + (1 - inertia) * (z - here) + inertia * (here - behind), x, norm)
-        visited.append(ahead)
-        behind, here = here, ahead
+def remembering(ask, x: np.ndarray, start: np.ndarray, norm: Norm, share: float, sizes):
+    """Iterates along decaying sums of normalised gradients."""
+    sums, visited = np.zeros_like(x), [start]
+    for size in sizes:
+        _, gradient = ask(visited[-1])
+        sums = share * sums + gradient / np.abs(gradient).mean()
+        visited.append(project(visited[-1] + size * direction(sums, norm), x, norm))
     return visited
+
+
+def annealed_by_definition(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
+    """From 2.5 eps down in equal parts."""
+    sizes = 2.5 * EPS * np.arange(steps, 0, -1) / steps
+    return remembering(ask, x, start, norm, 0.3, sizes)
 
 
 def momentum_by_definition(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
-    """Iterates along decaying sums of normalised gradients, from eps down as half a cosine."""
-    sums, visited = np.zeros_like(x), [start]
-    for k in range(steps):
-        _, gradient = ask(visited[-1])
-        sums = 0.75 * sums + gradient / np.abs(gradient).mean()
-        size = EPS * np.cos(np.pi / 2 * k / steps) ** 2
-        visited.append(project(visited[-1] + size * direction(sums, norm), x, norm))
-    return visited
+    """From eps down as half a cosine."""
+    sizes = EPS * np.cos(np.pi / 2 * np.arange(steps) / steps) ** 2
+    return remembering(ask, x, start, norm, 0.75, sizes)
 
 
 @dataclass

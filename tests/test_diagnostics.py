@@ -244,6 +244,14 @@ def rugged(x: Tensor) -> Tensor:
     return (10 * (x - 0.5).flatten(1) @ normal(3 * 64, 8, seed=1).to(x)).sin()
 
 
+def torn(x: Tensor) -> Tensor:
+    """Two hills, one twice as high: which one is climbed is decided by where it began."""
+    halves = ((x - 128 / 255) / THREAT.eps).flatten(2).unflatten(2, (2, -1)).mean(dim=(1, 3))
+    low, high = halves.T
+    higher = high.abs() > low.abs()
+    return torch.stack([2 * high * higher, low * ~higher], dim=1)
+
+
 def damped(x: Tensor) -> Tensor:
     """What moves features has no gradient, and fades on the way that a faint gradient shows."""
     share = (x - 128 / 255).flatten(1) / THREAT.eps
@@ -300,4 +308,5 @@ def test_a_gradient_that_vanishes_is_found_out() -> None:
 
 
 def test_starts_that_disagree_show_in_their_spread() -> None:
-    assert measure(rugged).restart_spread > 2 * measure(smooth).restart_spread
+    # A start on the lower hill attains half; a few of 12 images have one on each.
+    assert measure(smooth).restart_spread < 0.05 < measure(torn).restart_spread < 0.25
