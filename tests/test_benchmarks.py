@@ -205,7 +205,7 @@ def test_emulated_tf32_has_eleven_significant_bits_and_touches_climbs_alone(
     strong = precisions.measure(network, ThreatModel("linf", 0.1), torch.device("cpu"))
     weak = precisions.measure(network, ThreatModel("linf", 1e-5), torch.device("cpu"))
     assert (strong.chosen, weak.chosen) == ("bf16", "fp32")
-    assert strong.tf32 == pytest.approx(1, abs=1e-3)
+    assert strong.tf32 == pytest.approx(1, abs=5e-3)
     assert weak.bf16 < weak.tf32 < 0.99
 
 
