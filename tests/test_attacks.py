@@ -28,6 +28,7 @@ from selector.norms import NORMS, Norm
 from selector.threat import ThreatModel
 
 EPS = 0.1
+STEPS = 12
 
 # A fixed step crosses a flat ball only as far as its steps add up to; on an l2 sphere 2.5 eps of
 # them leave an angle of some ten degrees, whatever their number.
@@ -357,36 +358,44 @@ def direction(gradient: np.ndarray, norm: Norm) -> np.ndarray:
     return np.sign(gradient) if norm == "linf" else gradient / np.linalg.norm(gradient)
 
 
-def pgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
+def pgd_by_the_paper(ask, x: np.ndarray, start: np.ndarray, norm: Norm):
     """Iterates of projected gradient ascent."""
     visited = [start]
-    for _ in range(steps):
+    for _ in range(STEPS):
         _, gradient = ask(visited[-1])
-        step = 2.5 * EPS / steps * direction(gradient, norm)
+        step = 2.5 * EPS / STEPS * direction(gradient, norm)
         visited.append(project(visited[-1] + step, x, norm))
     return visited
 
 
-def remembering(ask, x: np.ndarray, start: np.ndarray, norm: Norm, share: float, sizes):
-    """Iterates along decaying sums of normalised gradients."""
-    sums, visited = np.zeros_like(x), [start]
-    for size in sizes:
-        _, gradient = ask(visited[-1])
+def remembering(ask, x: np.ndarray, start: np.ndarray, norm: Norm, share: float, size):
+    """Iterates along decaying sums of normalised gradients, by sizes of all values so far."""
+    sums, visited, values = np.zeros_like(x), [start], []
+    for _ in range(STEPS):
+        value, gradient = ask(visited[-1])
+        values.append(value)
         sums = share * sums + gradient / np.abs(gradient).mean()
-        visited.append(project(visited[-1] + size * direction(sums, norm), x, norm))
+        visited.append(project(visited[-1] + size(values) * direction(sums, norm), x, norm))
     return visited
 
 
-def annealed_by_definition(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
-    """From 2.5 eps down in equal parts."""
-    sizes = 2.5 * EPS * np.arange(steps, 0, -1) / steps
-    return remembering(ask, x, start, norm, 0.3, sizes)
+def annealed_by_definition(ask, x: np.ndarray, start: np.ndarray, norm: Norm):
+    """From 2.5 eps down in equal parts, and by three tenths at each fall."""
+
+    def size(values: list[float]) -> float:
+        falls = sum(after < before for before, after in itertools.pairwise(values))
+        return 2.5 * EPS * 0.7**falls * (STEPS + 1 - len(values)) / STEPS
+
+    return remembering(ask, x, start, norm, 0.3, size)
 
 
-def momentum_by_definition(ask, x: np.ndarray, start: np.ndarray, norm: Norm, steps: int):
+def momentum_by_definition(ask, x: np.ndarray, start: np.ndarray, norm: Norm):
     """From eps down as half a cosine."""
-    sizes = EPS * np.cos(np.pi / 2 * np.arange(steps) / steps) ** 2
-    return remembering(ask, x, start, norm, 0.75, sizes)
+
+    def size(values: list[float]) -> float:
+        return EPS * np.cos(np.pi / 2 * (len(values) - 1) / STEPS) ** 2
+
+    return remembering(ask, x, start, norm, 0.75, size)
 
 
 @dataclass
@@ -460,8 +469,8 @@ def test_an_attack_is_its_published_algorithm(attack: Climb, account, norm: Norm
     threat, x = ThreatModel(norm, EPS), images()[seed : seed + 1]
     start = threat.random_start(x, [seed])
     ask = objective_of(seed)
-    expected = account(ask, x.flatten().numpy(), start.flatten().numpy(), norm, 12)
-    visited = visited_by(attack, seed, x, start, threat, 12)
+    expected = account(ask, x.flatten().numpy(), start.flatten().numpy(), norm)
+    visited = visited_by(attack, seed, x, start, threat, STEPS)
     np.testing.assert_allclose(visited, expected, rtol=0, atol=1e-9)
 
 
