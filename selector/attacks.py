@@ -40,7 +40,7 @@ def annealed(
 ) -> Ascent:
     """Steps along gradients that remember three tenths of those before, from 2.5 eps to 0 evenly.
 
-    An image whose objective fell takes steps three tenths smaller from there on, since how far a
+    An image takes steps three tenths smaller from each fall of its objective on, since how far a
     step should go differs between representations. For a few to a few dozen steps: there APGD's
     rule, which waits until an image stops improving, halves too late where there are many local
     maxima, and its momentum, a quarter of the step before, attains less than memory of gradients.

@@ -197,7 +197,8 @@ def test_emulated_tf32_has_eleven_significant_bits_and_touches_climbs_alone(
     assert torch.equal(mantissas * 2**11, (mantissas * 2**11).round())
     assert ((near - values).abs() <= values.abs() * 2.0**-11).all()
     assert not torch.equal(near, values)
-    torch.manual_seed(0)
+    # A network whose searches end on the same hill however their steps are rounded.
+    torch.manual_seed(2)
     features = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, 64), nn.GELU(), nn.Linear(64, 6))
     drawn = torch.Generator().manual_seed(0)
     pixels = torch.randint(100, 156, (5, *SHAPE), dtype=torch.uint8, generator=drawn)
@@ -205,7 +206,7 @@ def test_emulated_tf32_has_eleven_significant_bits_and_touches_climbs_alone(
     strong = precisions.measure(network, ThreatModel("linf", 0.1), torch.device("cpu"))
     weak = precisions.measure(network, ThreatModel("linf", 1e-5), torch.device("cpu"))
     assert (strong.chosen, weak.chosen) == ("bf16", "fp32")
-    assert strong.tf32 == pytest.approx(1, abs=5e-3)
+    assert strong.tf32 == pytest.approx(1, abs=1e-3)
     assert weak.bf16 < weak.tf32 < 0.99
 
 
