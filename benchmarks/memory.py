@@ -11,16 +11,13 @@ as short an attack as there is). Images are 64 px, 12 kB each once decoded.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -152,17 +149,16 @@ def describe(row: Row) -> str:
 
 def write(rows: Sequence[Row], path: Path) -> None:
     """The rows as JSON, with what they were measured on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "versions": {name: version(name) for name in ("selector", "torch", "timm", "pillow")},
-        "image_side": SIDE,
-        "rows": [
-            {k: round(v, 1) if isinstance(v, float) else v for k, v in asdict(row).items()}
-            for row in rows
-        ],
-    }
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    # Not before all is measured: what starts a process counts in its peak, and torch is large.
+    import provenance
+    import torch
+
+    rounded = [
+        {k: round(v, 1) if isinstance(v, float) else v for k, v in asdict(row).items()}
+        for row in rows
+    ]
+    known = provenance.circumstances(torch.device("cpu"), (*provenance.VERSIONS, "pillow"))
+    provenance.write({**known, "image_side": SIDE, "rows": rounded}, path)
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
