@@ -63,7 +63,7 @@ class Protocol:
         return self.preset == SCREEN
 
 
-# Five restarts of 20 steps attain more than one of 100: benchmarks/attack_quality.py.
+# Five restarts of 20 steps attain more than one ascent as long: benchmarks/attack_quality.py.
 # A screening searches as standard does, so that what it attains on test images counts there too.
 _SEARCH: dict[Preset, tuple[int, int]] = {
     "screen": (5, 20),
