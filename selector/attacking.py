@@ -8,12 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from selector.batches import AT_ONCE, BatchSize, Images
+from selector.batches import AT_ONCE, BatchSize, Images, lacks_memory
 from selector.controls import Controls, gradient_free
 from selector.diagnostics import Signs, signs
 from selector.heads import LinearHead
 from selector.pairs import in_doubt, search_pairs
-from selector.precision import PROBED, Precision, has_tensor_cores
+from selector.precision import PROBED, TRIED, Precision, has_tensor_cores
 from selector.rows import Rows, ranges, spread
 from selector.run import Run
 from selector.sensitivity import Aim, Pool, displacement, displacement_aim
@@ -53,7 +53,11 @@ def attack_validation(
 
 
 def _choose_precision(run: Run, features: Rows) -> None:
-    """Of all searches that follow, by a short one of few validation images on g."""
+    """Of all searches that follow, by a short one of few validation images on g.
+
+    A network may mix what autocast gives it with what it keeps in fp32, and fail in bf16; not in
+    TF32.
+    """
     split = run.setting.task.validation
     places = spread(len(split), PROBED)
     clean = features[places].to(run.setting.device, torch.float32)
@@ -61,6 +65,14 @@ def _choose_precision(run: Run, features: Rows) -> None:
     found = run.search(run.images(split.at(places)), aim, budget)
     norms = torch.linalg.vector_norm(clean.double(), dim=1)
     run.precision.choose(displacement(found.features, clean), norms)
+    if run.precision.search == "bf16":
+        tried = run.images(split.at(places[:TRIED]))
+        try:
+            run.search(tried, displacement_aim(clean[:TRIED]), replace(budget, steps=1))
+        except (RuntimeError, TypeError, FloatingPointError) as error:
+            if lacks_memory(error):
+                raise
+            run.precision.search = "tf32"
 
 
 def find_shapes(

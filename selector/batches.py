@@ -14,6 +14,16 @@ from selector.rows import Rows, ranges
 
 # So many images at a time are taken through everything whose results have a row of features each.
 AT_ONCE = 1024
+# Where images go different ways, more of them at once leave fuller batches for each way.
+_BATCHES_PER_GROUP = 4
+# What torch, CUDA and its libraries say of memory that has run out, where no type of error does.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 Features = Callable[[Tensor], Tensor]
 """Images (b,3,S,S) in [0,1] -> features (b,d)."""
@@ -55,6 +65,19 @@ class Images:
         x = self.pixels[rows].to(self.device).to(torch.float32).div_(255)
         return index.to(self.device), x.contiguous(memory_format=torch.channels_last)
 
+    def features(self, x: Tensor) -> Tensor:
+        """Features (b,d) float32 of points (b,3,S,S), as they count.
+
+        Raises:
+            FloatingPointError: some are not finite.
+        """
+        with torch.no_grad():
+            found = self.backbone(x)
+        # In what comes after, a NaN loses every comparison, so that it would pass unseen.
+        if not found.isfinite().all():
+            raise FloatingPointError("features of an image, or of one within the threat")
+        return found
+
     def searched(self, x: Tensor) -> Tensor:
         """Features (b,d) float32 of points (b,3,S,S) in the precision of the search."""
         return self.precision.features(self.backbone, x)
@@ -66,22 +89,21 @@ class BatchSize:
 
     value: int
 
-    def halve(self) -> None:
-        """Try again with half; a single image that does not fit is out of memory for good."""
+    def halve(self, tried: int) -> None:
+        """Half of what was tried, or of what is: a single image that does not fit never will."""
+        self.value = min(self.value, tried)
         if self.value == 1:
             raise MemoryError("a single image does not fit into memory")
         self.value = (self.value + 1) // 2
 
 
 def extract(images: Images) -> Tensor:
-    """Clean features (n,d) float32."""
+    """Clean features (n,d) float32.
 
-    def run(index: Tensor, x: Tensor) -> tuple[Tensor]:
-        del index
-        with torch.no_grad():
-            return (images.backbone(x),)
-
-    return over_batches(images, run)[0]
+    Raises:
+        FloatingPointError: some are not finite.
+    """
+    return over_batches(images, lambda _, x: (images.features(x),))[0]
 
 
 def over_batches(images: Images, run: Callable[[Tensor, Tensor], Sequence[Tensor]]) -> list[Tensor]:
@@ -109,17 +131,36 @@ def in_batches(
     Raises:
         MemoryError: a single row does not fit.
     """
+    return _in_parts(count, size, run, lambda left: math.ceil(left / math.ceil(left / size.value)))
+
+
+def in_groups(
+    count: int, size: BatchSize, run: Callable[[slice], Sequence[Tensor]]
+) -> list[Tensor]:
+    """Likewise, so many at a time as give whole batches to those of a part.
+
+    What is done with a group beside its batches takes memory, too.
+    """
+    return _in_parts(count, size, run, lambda left: min(left, _BATCHES_PER_GROUP * size.value))
+
+
+def _in_parts(
+    count: int,
+    size: BatchSize,
+    run: Callable[[slice], Sequence[Tensor]],
+    next_of: Callable[[int], int],
+) -> list[Tensor]:
+    """So many of the rows that are left as ``next_of`` says, fewer where memory runs out."""
     parts: list[Sequence[Tensor]] = []
     start = 0
     while start < count:
-        left = count - start
-        rows = slice(start, start + math.ceil(left / math.ceil(left / size.value)))
+        rows = slice(start, start + next_of(count - start))
         try:
             parts.append(run(rows))
         except (RuntimeError, MemoryError) as error:
             if not lacks_memory(error):
                 raise
-            size.halve()
+            size.halve(rows.stop - rows.start)
         else:
             start = rows.stop
             continue
@@ -129,11 +170,7 @@ def in_batches(
 
 
 def lacks_memory(error: Exception) -> bool:
-    """Whether an exception says that there is no memory left.
-
-    For the memory of the machine itself torch has no type of its own, only these texts.
-    """
+    """Whether an exception says that there is no memory left."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(said in str(error) for said in ("can't allocate memory", "DefaultCPUAllocator"))
+        isinstance(error, RuntimeError) and any(said in str(error) for said in _NO_MEMORY)
     )

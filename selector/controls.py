@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from selector.batches import Features, Images, over_batches
+from selector.batches import Images, over_batches
 from selector.sensitivity import displacement
 from selector.threat import ThreatModel, seeds
 
@@ -56,7 +56,7 @@ def gradient_free(
     def run(index: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         origin, number = clean[index], images.first + index
         draws = [
-            _score(images.backbone, _noise(x, threat, seeds(seed, _FIRST_DRAW + k, number)), origin)
+            _score(images, _noise(x, threat, seeds(seed, _FIRST_DRAW + k, number)), origin)
             for k in range(NOISE_DRAWS)
         ]
         best = noise = draws[0].farther(draws[1])
@@ -64,7 +64,7 @@ def gradient_free(
             draw = seeds(seed, _FIRST_DRAW + NOISE_DRAWS + step, number)
             side = _side(step / steps, x.shape[-1])
             moved = move_square(best.x, x, threat, side, draw)
-            best = best.farther(_score(images.backbone, moved, origin))
+            best = best.farther(_score(images, moved, origin))
         return noise.features, best.features
 
     return Controls(*over_batches(images, run))
@@ -85,9 +85,8 @@ class _Points:
         )
 
 
-def _score(backbone: Features, points: Tensor, origin: Tensor) -> _Points:
-    with torch.no_grad():
-        features = backbone(points)
+def _score(images: Images, points: Tensor, origin: Tensor) -> _Points:
+    features = images.features(points)
     return _Points(points, features, displacement(features, origin))
 
 

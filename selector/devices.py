@@ -29,7 +29,9 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device, dtype=torch.float64)
+        if device.type == "cpu" and device.index:
+            raise RuntimeError("all processors together are one device, cpu")
+        torch.ones(1, device=device, dtype=torch.float64).sum().item()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise UsageError(
             "--device must name a device of this machine that computes in double precision,"

@@ -57,12 +57,14 @@ def signs(on_g: Search, clean: Tensor, controls: Controls) -> Signs:
         controls: what random noise and a random search reached on the same images.
     """
     restarts = on_g.restart_values.double().sqrt()
-    best = restarts.nan_to_num(0).amax(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
+    best = restarts.nan_to_num(0).amax(dim=0)
+    gap = best - restarts.nanmean(dim=0)
     return Signs(
         attained=displacement(on_g.features, clean),
         by_noise=displacement(controls.noise, clean),
         by_search=displacement(controls.searched, clean),
-        restart_spread=(best - restarts.nanmean(dim=0)) / best
+        # Of an image that no start moves, both are 0.
+        restart_spread=gap / best.clamp_min(torch.finfo(best.dtype).tiny)
         if len(restarts) > 1
         else torch.full_like(best, torch.nan),
         far=on_g.far,

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from selector.batches import Images
+from selector.batches import Images, in_groups
 from selector.budget import Budget
 from selector.heads import LinearHead
-from selector.search import Group, groups
+from selector.search import Group
 from selector.sensitivity import Aim
 from selector.threat import ThreatModel
 
@@ -93,8 +93,14 @@ def search_pairs(images: Images, doubts: Doubts, threat: ThreatModel, budget: Bu
     features = doubts.clean.clone()
     doubtful = torch.nonzero(doubts.held & (doubts.rivals[:, 0] >= 0)).flatten().cpu()
     every = pair_aim(doubts.head, doubts.labels, doubts.labels)
-    for group in groups(images, doubtful, every, threat, budget):
-        features[group.index] = _search_group(group, doubts)
+
+    def run(rows: slice) -> tuple[Tensor]:
+        group = Group(images, every, threat, budget, *images.part(doubtful[rows]))
+        return (_search_group(group, doubts),)
+
+    if len(doubtful):
+        found = in_groups(len(doubtful), images.batch_size, run)[0]
+        features[doubtful.to(features.device)] = found
     return features
 
 

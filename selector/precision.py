@@ -24,6 +24,8 @@ TF32_SHARE = BF16_SHARE / 2**3
 
 # So many images climb for so many steps in fp32, to see how far features move.
 PROBED, PROBE_STEPS = 64, 8
+# With so many of them it is tried whether a network computes in bf16 at all.
+TRIED = 4
 
 
 @dataclass

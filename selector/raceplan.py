@@ -1,4 +1,7 @@
-"""What a race would take, without running it: between the least and the most that it can."""
+"""What a race would take, without running it: about the least and about the most that it can.
+
+How many class pairs are in doubt is not known before; one per image and head is counted.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from selector.workload import Setting
 
 
 def plan_race(rows: Sequence[PlannedCandidate], setting: Setting, goal: Goal) -> PlannedRace:
-    """The least and the most that a race takes.
+    """About the least and the most that a race takes.
 
     Args:
         rows: what each candidate's full measurement would take.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from selector.backbones import Backbone, fold_batch_norms
-from selector.batches import AT_ONCE, BatchSize, Images, extract
+from selector.batches import AT_ONCE, BatchSize, Images, extract, lacks_memory
 from selector.budget import Budget
 from selector.devices import Stopwatch, describe_device
 from selector.errors import CandidateError, UsageError
@@ -178,9 +178,11 @@ def as_candidate_errors() -> Iterator[None]:
     except UsageError as error:
         # The user's disk has no room for this one's features; others may have fewer.
         raise CandidateError("no_disk_space", error.message, hint=error.hint) from error
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
         raise CandidateError(
             "out_of_memory",
-            "one image does not fit into this device's memory.",
+            "what measuring it takes does not fit into this device's memory, one image at a time.",
             hint="Use another --device or a smaller --image-size.",
         ) from error

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from selector.ascent import Ascent, Climb
-from selector.batches import Images, in_batches
+from selector.batches import Images, in_batches, in_groups
 from selector.budget import FIRST_STARTS, Budget
 from selector.sensitivity import Aim
 from selector.threat import ThreatModel, seeds
@@ -38,8 +38,6 @@ from selector.threat import ThreatModel, seeds
 FAR = 0.5
 # Between two points lies a valley where more is lost than this share of what the higher had risen.
 VALLEY = 0.5
-# Where images go different ways, more of them at once leave fuller batches for each way.
-_BATCHES_PER_GROUP = 4
 
 
 @dataclass(frozen=True)
@@ -68,21 +66,13 @@ def search(images: Images, aim: Aim, threat: ThreatModel, budget: Budget) -> Sea
     The ascents may run in lower precision; the point that they found is scored by a plain forward
     pass, and only that counts.
     """
-    every = torch.arange(len(images.pixels))
-    parts = [_search_group(group) for group in groups(images, every, aim, threat, budget)]
-    features, starts, far, rising, stuck = (torch.cat(part) for part in zip(*parts, strict=True))
+
+    def run(rows: slice) -> tuple[Tensor, ...]:
+        return _search_group(Group(images, aim, threat, budget, *images.part(rows)))
+
+    found = in_groups(len(images.pixels), images.batch_size, run)
+    features, starts, far, rising, stuck = found
     return Search(features, starts.T, far, rising, stuck)
-
-
-def groups(
-    images: Images, places: Tensor, aim: Aim, threat: ThreatModel, budget: Budget
-) -> Iterator[Group]:
-    """The images at ``places`` (b,), so many at a time as give whole batches to those of a part."""
-    start = 0
-    while start < len(places):
-        stop = start + _BATCHES_PER_GROUP * images.batch_size.value
-        yield Group(images, aim, threat, budget, *images.part(places[start:stop]))
-        start = stop
 
 
 @dataclass(frozen=True)
@@ -170,12 +160,8 @@ class Group:
 
     def features(self, x: Tensor) -> Tensor:
         """Features (b,d) of points (b,3,S,S), in fp32."""
-
-        def run(rows: slice) -> tuple[Tensor]:
-            with torch.no_grad():
-                return (self.images.backbone(x[rows]),)
-
-        return in_batches(len(x), self.images.batch_size, run)[0]
+        size = self.images.batch_size
+        return in_batches(len(x), size, lambda rows: (self.images.features(x[rows]),))[0]
 
 
 def _search_group(group: Group) -> tuple[Tensor, ...]:

@@ -10,7 +10,6 @@ from selector.attacks import ATTACKS
 from selector.budget import Budget
 from selector.choosing import RADIUS_SCALES
 from selector.controls import NOISE_DRAWS, SEARCH_STEPS
-from selector.pairs import RIVALS
 from selector.precision import PROBE_STEPS, PROBED, has_tensor_cores
 from selector.protocol import Protocol
 from selector.shapes import DIRECTIONS, SHAPED
@@ -21,7 +20,7 @@ from selector.threat import ThreatModel
 HEAD_SEARCHES = 3
 # Heads whose class pairs are attacked on test images, and on validation images.
 _TESTED, _VALIDATED = 2, len(RADIUS_SCALES)
-# Pairs in doubt per image and head, about: 0 to 0.7 on the built-in zoo, RIVALS at most. More
+# Pairs in doubt per image and head, about: 0 to 0.7 on the built-in zoo, pairs.RIVALS at most. More
 # classes leave more.
 _PAIRS_EXPECTED = 1
 
@@ -103,7 +102,10 @@ def probe_budget(protocol: Protocol) -> Budget:
 
 
 def probe_passes(setting: Setting) -> PassCount:
-    """What it takes to choose the precision of searches, where there is a choice."""
+    """What it takes to choose the precision of searches, where there is a choice.
+
+    Whether a network computes in bf16 takes a step of a few images more.
+    """
     images = min(PROBED, len(setting.task.validation)) if has_tensor_cores(setting.device) else 0
     budget = probe_budget(setting.protocol)
     return PassCount(images * budget.forward_passes, images * budget.backward_passes)
@@ -143,14 +145,14 @@ def fit_passes(
     return _once(setting).plus(_fit_under_one(setting, pairs, heads))
 
 
-def planned_passes(setting: Setting) -> PassCount:
-    """About what one candidate takes: how many class pairs are in doubt is not known before."""
-    return _passes(setting, _PAIRS_EXPECTED)
+def planned_passes(setting: Setting, pairs: int = _PAIRS_EXPECTED) -> PassCount:
+    """About what one candidate takes; at most, for RIVALS ``pairs`` in doubt per image and head.
 
-
-def most_passes(setting: Setting) -> PassCount:
-    """What one candidate takes at most."""
-    return _passes(setting, RIVALS)
+    How many are is not known before.
+    """
+    if setting.protocol.screens:
+        return _screening_passes(setting)
+    return _passes(setting, pairs)
 
 
 def _screening_passes(setting: Setting) -> PassCount:
@@ -169,8 +171,6 @@ def _screening_passes(setting: Setting) -> PassCount:
 
 def _passes(setting: Setting, pairs: int) -> PassCount:
     """Of fitting heads, and of test images: features and shapes, then controls and searches."""
-    if setting.protocol.screens:
-        return _screening_passes(setting)
     protocol, test = setting.protocol, len(setting.task.test)
     full, half, pair = full_budget(protocol), half_budget(protocol), pair_passes(protocol, pairs)
     shapes = shape_passes(setting, test)

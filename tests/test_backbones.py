@@ -189,6 +189,9 @@ def test_passes_are_counted_in_images(folder: Path) -> None:
     for column in range(2):
         torch.autograd.grad(features[:, column].sum(), x, retain_graph=True)
     assert (backbone.passes.forward, backbone.passes.backward) == (5, 4)
+    with pytest.raises(RuntimeError):
+        backbone(torch.rand(3, 3, 0, 32))
+    assert backbone.passes.forward == 5
     assert heard == [3, 2]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import SHAPE, SIZE, LinearBackbone, normal
 from test_sensitivity import Recorder, budget, curved, flat, images
+from torch import Tensor
 
 from selector.attacks import ATTACKS
 from selector.batches import extract
@@ -51,6 +52,23 @@ def test_noise_takes_the_farther_of_two_draws(norm: Norm):
     first, second = (displacement(curved(x), clean) for x in backbone.shown[1:3])
     assert len({bool(a > b) for a, b in zip(first, second, strict=True)}) == 2
     torch.testing.assert_close(displacement(found, clean), torch.maximum(first, second))
+
+
+@pytest.mark.parametrize("draw", range(NOISE_DRAWS + SEARCH_STEPS))
+def test_features_that_are_not_finite_are_no_shorter_way(draw: int):
+    """A NaN is larger than nothing, so that the point would be passed over."""
+    shown = iter(range(1 + NOISE_DRAWS + SEARCH_STEPS))
+
+    def spoilt(x: Tensor) -> Tensor:
+        features = curved(x)
+        if next(shown) == 1 + draw:
+            features[3, 2] = torch.nan
+        return features
+
+    of = images(spoilt)
+    clean = extract(of)
+    with pytest.raises(FloatingPointError, match="features"):
+        gradient_free(of, clean, ThreatModel("linf", EPS), seed=0)
 
 
 @each_norm

@@ -32,7 +32,7 @@ def test_auto_is_a_device_that_works() -> None:
     assert describe_device(device).name
 
 
-@pytest.mark.parametrize("name", ["abacus", "meta:x", "cuda:99", ""])
+@pytest.mark.parametrize("name", ["abacus", "meta:x", "meta", "cuda:99", "cpu:3", ""])
 def test_devices_that_are_none(name: str) -> None:
     with pytest.raises(UsageError, match="--device"):
         choose_device(name)
@@ -42,7 +42,7 @@ def test_what_torch_says_of_a_device_is_kept_short(monkeypatch: pytest.MonkeyPat
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no kernel " * 200)
 
-    monkeypatch.setattr(torch, "empty", fail)
+    monkeypatch.setattr(torch, "ones", fail)
     with pytest.raises(UsageError) as caught:
         choose_device("mps")
     assert "found 'mps': no kernel" in str(caught.value)

@@ -172,6 +172,8 @@ def test_an_image_that_no_attack_moves_is_no_division_by_zero() -> None:
     found = measures_of(searched(clean.clone(), torch.zeros(2, 2)), clean, controls)
     assert found.noise_wins == 1
     assert math.isfinite(found.noise_ratio)
+    # All starts agree.
+    assert found.restart_spread == 0
 
 
 @given(st.integers(1, 6), st.integers(0, 1000), st.sampled_from([1e-4, 1.0, 1e4]))

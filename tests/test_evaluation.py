@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from selector import attacking, evaluation, fitting, run, spool, workload
+from selector.backbones import Backbone
 from selector.batches import Images
 from selector.bounds import pair_worst_case_losses
 from selector.candidates import Candidate, Pinned
@@ -26,6 +27,7 @@ from selector.evaluation import constant_accuracy, evaluate
 from selector.fetching import prepare
 from selector.heads import LinearHead
 from selector.keys import measurement
+from selector.pairs import RIVALS
 from selector.protocol import Overrides, Protocol, Sizes, choose_protocol
 from selector.records import Estimate, Evaluation, HeadReport
 from selector.run import PREFLIGHT_IMAGES, Prepared, Run
@@ -38,7 +40,6 @@ from selector.workload import (
     Setting,
     full_budget,
     half_budget,
-    most_passes,
     pair_budget,
     planned_passes,
     probe_passes,
@@ -182,7 +183,7 @@ def test_per_image_results_average_to_what_is_reported(measured: Evaluation) -> 
 def test_passes_are_as_many_as_planned_but_for_the_pairs_in_doubt(
     measured: Evaluation, setting: Setting
 ) -> None:
-    most, made = most_passes(setting), measured.cost
+    most, made = planned_passes(setting, RIVALS), measured.cost
     assert made.forward_passes <= most.forward + 4 * PREFLIGHT_IMAGES
     assert made.backward_passes <= most.backward + PREFLIGHT_IMAGES
     planned = planned_passes(setting)
@@ -207,7 +208,7 @@ def test_passes_of_shapes_are_those_of_as_many_directions_as_there_are(
     possible = range(9 * (5 * SIZES.validation + 2 * SIZES.test))
     assert_pairs(found, relabelled, possible, rows)
     assert shape_passes(relabelled, 7) == (PassCount(7, 7 * rows) if rows else PassCount(0, 0))
-    most = most_passes(relabelled)
+    most = planned_passes(relabelled, RIVALS)
     assert found.cost.backward_passes <= most.backward + PREFLIGHT_IMAGES
     least = planned_passes(relabelled)
     assert most.backward - least.backward == 8 * setting.protocol.steps * (
@@ -308,6 +309,57 @@ def test_a_search_takes_the_coarsest_precision_that_resolves_the_displacement_an
     # Scored in bf16, clean features would differ too.
     assert found.probe.clean_accuracy == exact.probe.clean_accuracy
     assert found.bound_optimal.validation_loss == exact.bound_optimal.validation_loss
+
+
+def test_a_network_that_fails_in_bf16_is_searched_in_tf32(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (attacking, workload):
+        monkeypatch.setattr(module, "has_tensor_cores", lambda device: True)
+    plain = Backbone.forward
+
+    def mixed(self: Backbone, x: Tensor) -> Tensor:
+        features = plain(self, x)
+        kept = torch.zeros(features.shape)
+        kept[:, torch.arange(features.shape[1])] = features
+        return kept
+
+    monkeypatch.setattr(Backbone, "forward", mixed)
+    setting = replace(setting, threat=ThreatModel("linf", 8 / 255))
+    found = evaluate(candidate("tiny_resnet.cifar10"), setting)
+    assert found.cost.search_precision == "tf32"
+
+
+def test_features_that_are_not_finite_are_the_candidates_own_row(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Backbone.forward
+    # The checks do not see it.
+    one = setting.task.train.pixels[7] / 255
+
+    def spoilt(self: Backbone, x: Tensor) -> Tensor:
+        spoils = (x == one).flatten(1).all(dim=1)
+        return torch.where(spoils[:, None], torch.nan, plain(self, x))
+
+    monkeypatch.setattr(Backbone, "forward", spoilt)
+    with pytest.raises(CandidateError, match="features of an image") as caught:
+        evaluate(candidate("tiny_vit.cifar10"), setting)
+    assert caught.value.code == "non_finite_features"
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("planted"), RuntimeError("CUDA error: out of memory")]
+)
+def test_running_out_of_memory_beside_the_passes_is_the_candidates_own_row(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def no_memory(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(evaluation, "attack_test", no_memory)
+    with pytest.raises(CandidateError, match="does not fit") as caught:
+        evaluate(candidate("tiny_vit.cifar10"), setting)
+    assert caught.value.code == "out_of_memory"
 
 
 def test_same_seed_same_numbers_whatever_the_batch_size(

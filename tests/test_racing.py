@@ -42,6 +42,7 @@ from selector.evaluation import evaluate
 from selector.events import Event, Finished, Looked
 from selector.fetching import FetchRules, prepare
 from selector.heads import LinearHead
+from selector.pairs import RIVALS
 from selector.protocol import Protocol, Sizes
 from selector.raceplan import plan_race
 from selector.racing import ALLOWANCE, Field, Goal, Standing, parse_budget, upper_mean
@@ -63,7 +64,7 @@ from selector.screening import Look, places, screen, shortened
 from selector.sensitivity import Aim, Pool
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
-from selector.workload import PassCount, Setting, most_passes
+from selector.workload import PassCount, Setting, planned_passes
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
 SIZES = Sizes(train=60, validation=10, test=24)
@@ -701,7 +702,7 @@ def test_a_look_flatters_and_its_passes_are_those_of_a_short_attack(
         assert rest == 0
         assert 0 <= pairs <= 9 * attacked
     full = evaluate(prepared, setting)
-    assert passes_of(full.cost) - preflight <= most_passes(setting).total
+    assert passes_of(full.cost) - preflight <= planned_passes(setting, RIVALS).total
     looked = (*first.withstood, *second.withstood)
     assert len(looked) == 24
     assert 0 < sum(full.per_image.attacked_correct) <= sum(looked) < 24

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from selector.cli import app
 from selector.errors import UsageError
 from selector.objectives import choose_objective
+from selector.pairs import RIVALS
 from selector.protocol import Overrides, choose_protocol
 from selector.records import SCREENED, Evaluation
 from selector.reports.card import require_sound
@@ -26,7 +27,7 @@ from selector.run import PREFLIGHT_IMAGES
 from selector.tasks import load_task
 from selector.tasks.options import TaskOptions
 from selector.threat import ThreatModel
-from selector.workload import Setting, most_passes, planned_passes
+from selector.workload import Setting, planned_passes
 
 OVERRIDES = Overrides(restarts=2, steps=4, train_images=1000, test_images=1000)
 SPLITS = ("train", "validation", "test")
@@ -100,7 +101,7 @@ def test_a_screening_makes_the_passes_that_are_planned(manifest: Path, tmp_path:
     asked = setting(manifest, "colour")
     cost = measured(tmp_path / "store.sqlite", asked).cost
     planned = planned_passes(asked)
-    assert planned == most_passes(asked)
+    assert planned == planned_passes(asked, RIVALS)
     # The checks before it, and batch normalisations compared before and after they were folded.
     assert cost.backward_passes == planned.backward + 3 * PREFLIGHT_IMAGES
     # Images that are far from a maximum have fewer starts.

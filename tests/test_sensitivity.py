@@ -167,6 +167,8 @@ def full_memory(kind: str) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. (planted)")
     if kind == "python":
         raise MemoryError
+    if kind == "a library of cuda":
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED (planted)")
     torch.empty(1 << 50, dtype=torch.uint8)  # a petabyte: torch's own refusal
 
 
@@ -181,7 +183,9 @@ def hungry(kind: str, limit: int, when: Callable[[Tensor], bool] = lambda x: Tru
     return backbone
 
 
-out_of_memory = pytest.mark.parametrize("kind", ["cuda", "python", "torch on cpu"])
+out_of_memory = pytest.mark.parametrize(
+    "kind", ["cuda", "a library of cuda", "python", "torch on cpu"]
+)
 
 
 @out_of_memory
@@ -205,6 +209,39 @@ def test_running_out_of_memory_only_under_attack_loses_and_repeats_no_image(kind
     torch.testing.assert_close(
         found.restart_values, expected.restart_values, rtol=1e-4, atol=1e-5, equal_nan=True
     )
+
+
+def test_what_did_not_fit_is_halved_where_it_was_less_than_a_batch():
+    tried = Recorder(hungry("cuda", 3))
+    of = images(tried, batch=256)
+    extract(of)
+    assert [len(x) for x in tried.shown] == [7, 4, 2, 2, 2, 1]
+    assert of.batch_size.value == 2
+
+
+@out_of_memory
+@pytest.mark.parametrize("adapts", [True, False])
+def test_running_out_of_memory_between_passes_loses_and_repeats_no_image(
+    kind: str, adapts: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Points of a whole group take memory, too, which a smaller group needs less of."""
+    tight = {"tried": 0}
+
+    def start(self: ThreatModel, x: Tensor, draw: list[int]) -> Tensor:
+        if len(x) > 4:
+            tight["tried"] += 1
+            full_memory(kind)
+        return plenty(self, x, draw)
+
+    of, clean = images(curved, batch=7), extract(images(curved))
+    aim, threat, hard = displacement_aim(clean), ThreatModel("l2", EPS), budget(1 + adapts, 5)
+    expected = search(images(curved), aim, threat, hard)
+    plenty = ThreatModel.random_start
+    monkeypatch.setattr(ThreatModel, "random_start", start)
+    found = search(of, aim, threat, hard)
+    assert tight["tried"] > 0
+    assert of.batch_size.value == 1
+    torch.testing.assert_close(found.features, expected.features, rtol=1e-4, atol=1e-5)
 
 
 @out_of_memory

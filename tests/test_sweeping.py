@@ -28,7 +28,7 @@ from selector.events import Event, Finished
 from selector.fetching import FetchRules, prepare
 from selector.keys import measurement
 from selector.norms import parse_threats
-from selector.pairs import Doubts
+from selector.pairs import RIVALS, Doubts
 from selector.protocol import Protocol, Sizes
 from selector.records import Evaluation, Ranking, Sweep, ThreatRecord
 from selector.reports.document import read_ranking
@@ -42,7 +42,7 @@ from selector.sensitivity import Aim
 from selector.sweeping import sweep
 from selector.tasks import Task, load_task
 from selector.threat import ThreatModel
-from selector.workload import Setting, most_passes
+from selector.workload import Setting, planned_passes
 
 ZOO = Path(str(files("selector.demo") / "zoo"))
 NAMES = ("tiny_resnet.cifar10_linf_4", "tiny_vit.random")
@@ -156,13 +156,15 @@ def test_what_no_threat_changes_is_done_once(
     # Loading checks a few images, too; and what is lost under less needs no attack under more.
     saved = (len(setting.threats) - 1) * (clean + PREFLIGHT_IMAGES)
     assert swept.cost.forward_passes <= one_by_one - saved
-    assert swept.cost.forward_passes <= most_passes(setting).forward + 4 * PREFLIGHT_IMAGES
+    assert (
+        swept.cost.forward_passes <= planned_passes(setting, RIVALS).forward + 4 * PREFLIGHT_IMAGES
+    )
     assert {one.cost.forward_passes for one in swept.evaluations} == {swept.cost.forward_passes}
     assert {one.baselines for one in swept.evaluations} == {alone[0].baselines}
 
 
-def test_most_passes_count_clean_images_and_their_shapes_once(setting: Setting) -> None:
-    one, all_four = most_passes(setting.under(SMALL)), most_passes(setting)
+def test_planned_passes_count_clean_images_and_their_shapes_once(setting: Setting) -> None:
+    one, all_four = planned_passes(setting.under(SMALL)), planned_passes(setting)
     shapes = len(setting.task.validation) + len(setting.task.test)
     once = clean_images(setting) + shapes
     assert all_four.forward == once + 4 * (one.forward - once)

@@ -83,7 +83,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (n,d) of images (n,3,S,S) in [0,1]."""
-        self.passes.count_forward(len(x))
+        images = len(x)
         if tuple(x.shape[-2:]) != self.input_size:
             x = nn.functional.interpolate(
                 x, self.input_size, mode=self.interpolation, antialias=True, align_corners=False
@@ -92,6 +92,8 @@ class Backbone(nn.Module):
             torch.addcmul(self.shift, x, self.scale)
         )
         pooled: Tensor = self.network.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        # Only now: a pass that runs out of memory is made again, in smaller ones.
+        self.passes.count_forward(images)
         # What is no tensor is refused by the checks before anything is measured.
         if isinstance(pooled, Tensor) and pooled.requires_grad:
             pooled.register_hook(self._went_back)  # type: ignore[no-untyped-call]

@@ -32,11 +32,17 @@ class PlannedRace(Record):
     budget_seconds: Annotated[float | None, Field(description="after which it ends in any case")]
     least_passes: Annotated[
         int,
-        Field(ge=0, description="images forward and back: a look at each, only the wanted in full"),
+        Field(
+            ge=0,
+            description="images forward and back, about: a look at each, only the wanted in full",
+        ),
     ]
     most_passes: Annotated[
         int,
-        Field(ge=0, description="images forward and back: looks at all test images, all in full"),
+        Field(
+            ge=0,
+            description="images forward and back, about: looks at all test images, all in full",
+        ),
     ]
     least_seconds: Annotated[float, Field(ge=0, description="of these passes")]
     most_seconds: Annotated[float, Field(ge=0, description="of these passes")]

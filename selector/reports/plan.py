@@ -30,7 +30,8 @@ def print_plan(plan: Plan, console: Console) -> None:
             table.add_row(*_race("race, at most", plan.race.most_passes, plan.race.most_seconds))
         console.print(table)
         console.print(
-            "passes: images through the network, forward and back. time: of the passes, from a"
+            "passes: images through the network, forward and back, with one class pair in doubt for"
+            " each image and head, which is not known before. time: of the passes, from a"
             " short timing of each network on this machine; fetching comes on top where it is"
             " slower than measuring.",
             style="dim",
@@ -55,7 +56,7 @@ def _race(name: str, passes: int, seconds: float) -> tuple[str, str, str, str]:
 
 
 def _legend(race: PlannedRace) -> str:
-    said = "race: a look at each candidate at least, and those wanted measured in full;"
+    said = "race: about a look at each candidate at least, and those wanted measured in full;"
     said += " at most all looks, and all measured in full."
     if race.budget_seconds is not None:
         said += f" It ends after {duration(race.budget_seconds)} in any case."
