@@ -9,10 +9,11 @@ are transferred to the built-in task in three ways:
             features and underperform out-of-distribution")
 
 all on cross-entropy of clean images, with the learning rate that is best on validation images. Of
-each, on the same test images and under the same threat, with the attacks of a ranking: clean and
-attacked accuracy, displacement on A∘g (of the layer that was trained, of the root mean square
-distance of features from their mean), the mean of the loss bound in nats, and the share of images
-for which the criterion holds, both with shapes. So they show how displacement and bound move when a
+each, on the same test images and under the same threat, with searches as in a ranking (on A∘g, for
+length in the shapes, for the layer's loss, and for class pairs in doubt): clean and attacked
+accuracy, displacement on A∘g (of the layer that was trained, of the root mean square distance of
+features from their mean), the mean of the loss bound in nats, and the share of images for which the
+criterion holds, both with shapes. So they show how displacement and bound move when a
 representation is no longer frozen.
 
     python benchmarks/finetuning.py -o finetuning.cpu.json             # a CPU: seven minutes

@@ -168,6 +168,8 @@ class Contest:
 
     def _seconds_in_full(self, entrant: Entrant) -> float:
         """About how long the full measurement takes, corrected by how long others took."""
+        if entrant.kept:
+            return 0.0
         correction = self._took / self._estimated if self._estimated else 1.0
         return correction * entrant.seconds_in_full(self._setting)
 
@@ -187,7 +189,11 @@ class Contest:
         ]
 
     def _is_worth_a_look(self, entrant: Entrant) -> bool:
-        """Whether a closer look can spare a full measurement, and leaves the time for it."""
+        """Whether a closer look can spare a full measurement, and leaves the time for it.
+
+        It is taken of what is kept in full, too: whatever earlier runs have left, a race is the
+        same.
+        """
         if self._all_wanted or self._field.next_look(entrant.images) is None:
             return False
         full = self._seconds_in_full(entrant)

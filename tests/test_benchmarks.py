@@ -112,7 +112,7 @@ def test_a_ranking_of_networks_is_run_as_a_user_runs_it_and_told_by_stage(
 
 
 def test_shares_and_passes_of_a_network_that_is_known(quality: ModuleType, bench: Any) -> None:
-    rows = {row.attack: row for row in quality.measure(bench, peers=False, brief=0.25)}
+    rows = {row.attack: row for row in quality.measure(bench, peers=False, rounds=2)}
     standard = rows[quality.STANDARD]
     assert (standard.forward, standard.backward) == (118, 100)
     assert rows[quality.TENFOLD].backward == 10 * standard.backward
