@@ -17,8 +17,8 @@ from torch import Tensor
 PrecisionName = Literal["fp32", "tf32", "bf16"]
 
 # bf16 has 8 significant bits: where the displacement is a larger share of the features' norm, a
-# search in it attained 0 to 2 % less than in fp32, and 5 to 8 % less where it is 3 to 5 %. TF32 has
-# 11, and costs 0 to 3 % from an eighth of that share on: benchmarks/precisions.py.
+# search in it attained 0 to 4 % less than in fp32, and 4 to 5 % less where it is 3 to 5 %. TF32 has
+# 11, and costs 0 to 1 % from an eighth of that share on: benchmarks/precisions.py.
 BF16_SHARE = 0.05
 TF32_SHARE = BF16_SHARE / 2**3
 
