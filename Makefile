@@ -65,7 +65,7 @@ soak: $(VENV)/.installed-dev
 bench: $(BENCH)/.installed
 	mkdir -p bench
 	$(BENCH)/bin/python benchmarks/throughput.py --device cpu --images 6 -o bench/throughput.cpu.json
-	$(BENCH)/bin/python benchmarks/attack_quality.py --device cpu --images 7 -o bench/attack_quality.cpu.json
+	$(BENCH)/bin/python benchmarks/attack_quality.py --device cpu --images 10 -o bench/attack_quality.cpu.json
 	$(BENCH)/bin/python benchmarks/memory.py -o bench/memory.cpu.json
 	$(BENCH)/bin/python benchmarks/racing.py --seeds 1 -o bench/racing.cpu.json
 
