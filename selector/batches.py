@@ -90,7 +90,11 @@ class BatchSize:
     value: int
 
     def halve(self, tried: int) -> None:
-        """Half of what was tried, or of what is: a single image that does not fit never will."""
+        """Take half of a batch, or of the fewer images ``tried`` that did not fit.
+
+        Raises:
+            MemoryError: it was a single image, which will not fit again.
+        """
         self.value = min(self.value, tried)
         if self.value == 1:
             raise MemoryError("a single image does not fit into memory")

@@ -168,8 +168,6 @@ class Contest:
 
     def _seconds_in_full(self, entrant: Entrant) -> float:
         """About how long the full measurement takes, corrected by how long others took."""
-        if entrant.kept:
-            return 0.0
         correction = self._took / self._estimated if self._estimated else 1.0
         return correction * entrant.seconds_in_full(self._setting)
 
