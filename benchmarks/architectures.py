@@ -13,25 +13,16 @@ Each is a timm architecture with random weights, which serve for speed; images a
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import timm
-import torch
+from drawn import NETWORKS, STAGES, Ranked, draw_images, rank, save_network
 from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
-from throughput import NETWORKS, draw_images
-from timm.models import save_for_hf
 
 from selector.devices import choose_device
-
-STAGES = ("load", "features", "attack", "heads")
 
 
 def main() -> None:
@@ -51,57 +42,43 @@ def main() -> None:
         task = options.task or str(folder / "task")
         if not options.task:
             draw_images(Path(task), options.images, options.image_size)
-        for name in NETWORKS[options.networks]:
-            make(name, folder / "nets" / name)
-        command = [
-            *(sys.executable, "-m", "selector", "rank", "--task", task),
-            *("--device", options.device, "--image-size", str(options.image_size)),
-            *("--test-images", str(options.images), "--preset", options.preset),
-            *("--eps", options.eps, "--store", str(folder / "store")),
-            *("-o", str(folder / "ranking.json")),
-        ]
-        for name in NETWORKS[options.networks]:
-            command += ["--model", f"local-dir:{folder / 'nets' / name}"]
-        began = time.perf_counter()
-        done = subprocess.run(command, check=False)
-        seconds = time.perf_counter() - began
-        if done.returncode not in (0, 3):
-            raise SystemExit(f"selector rank ended with exit code {done.returncode}")
-        ranking = json.loads((folder / "ranking.json").read_text(encoding="utf-8"))
+        networks = [folder / "nets" / name for name in NETWORKS[options.networks]]
+        for network in networks:
+            save_network(network.name, network)
+        ranked = rank(
+            networks,
+            folder,
+            [
+                *("--task", task, "--device", options.device),
+                *("--image-size", str(options.image_size), "--test-images", str(options.images)),
+                *("--preset", options.preset, "--eps", options.eps),
+            ],
+        )
     report = {
         **circumstances(choose_device(options.device)),
         "settings": {key: str(value) for key, value in vars(options).items() if key != "output"},
-        "exit_code": done.returncode,
-        "seconds": seconds,
-        **summary(ranking, seconds),
+        **summary(ranked),
     }
     show(report)
     if options.output:
         write(report, options.output)
 
 
-def make(name: str, folder: Path) -> None:
-    """Files of a network with random weights, of a seed."""
-    torch.manual_seed(0)
-    folder.mkdir(parents=True)
-    save_for_hf(timm.create_model(name, pretrained=False), str(folder), safe_serialization=True)
-
-
-def summary(ranking: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """What a ranking document says that measuring took, of so many seconds."""
-    rows = [
-        {"network": one["name"].rsplit("/", 1)[-1], "rank": one["rank"], **one["cost"]}
-        for one in ranking["ranking"]
-    ]
+def summary(ranked: Ranked) -> dict[str, Any]:
+    """What the command took."""
+    rows, seconds = ranked.rows, ranked.seconds
     passes = sum(row["forward_passes"] + row["backward_passes"] for row in rows)
-    measuring = sum(row[f"seconds_{stage}"] for row in rows for stage in STAGES)
     return {
-        "images": {key: n for key, n in ranking["task"].items() if key.endswith("_images")},
+        "exit_code": ranked.exit_code,
+        "seconds": seconds,
+        "images": ranked.images,
         "passes": passes,
         "passes_per_second": passes / seconds,
-        "seconds_measuring": measuring,
-        "measuring": measuring / seconds,
-        "skipped": [{"model": one["model"], "code": one["code"]} for one in ranking["skipped"]],
+        "seconds_measuring": ranked.seconds_measuring,
+        "measuring": ranked.seconds_measuring / seconds,
+        "skipped": [
+            {"model": one["model"], "code": one["code"]} for one in ranked.document["skipped"]
+        ],
         "rows": rows,
     }
 

@@ -26,10 +26,11 @@ from pathlib import Path
 
 import timm
 import torch
+from drawn import NETWORKS
 from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
-from throughput import NETWORKS, gradient_pass, median_seconds
+from throughput import gradient_pass, median_seconds
 from torch import Tensor
 
 from selector.backbones import Backbone, fold_batch_norms

@@ -1,17 +1,20 @@
 """Where the time of a ranking goes, and how near the attack loop comes to the network's own speed.
 
-For every network, in one run on one machine: the seconds of one candidate by stage, the passes, and
-the rate of a bare forward and backward pass of the same network at its best batch size. From these
+Networks are timm architectures with random weights, which serve for speed, on drawn images. They
+are ranked by one ``selector rank``, as a user runs it. For every network: the seconds by stage, the
+passes, and the rate of a bare forward and backward pass of the same network at its best batch size.
+From these
 
     attack share   pure time of the attack's passes / seconds of the attack stage   (target 0.90)
-    total ratio    seconds of the candidate / pure time of all its passes           (target 1.15)
+    total ratio    seconds of the whole command / pure time of all its passes       (target 1.15)
+
+The whole begins with the start of Python and ends with its end: libraries, hashing of files,
+decoding, loading, heads and ranking are in it. The start weighs more the fewer images there are.
 
 Pure time is that of the network as published, in the precision that the search took, in the mean
-of before and after the candidate, since the speed of a machine drifts. What is measured has its
+of before and after the ranking, since the speed of a machine drifts. What is measured has its
 batch normalisations folded, so a share above 1 is possible; the share of the folded network's own
 rate says what the loop costs.
-
-Networks are timm architectures with random weights, which serve for speed, on drawn images.
 
     python benchmarks/throughput.py                         # small, for a CPU: seven minutes
     python benchmarks/throughput.py --device cuda --networks imagenet --images 512
@@ -27,49 +30,33 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import get_args
+from typing import Any, get_args
 
-import numpy as np
-import timm
 import torch
-from PIL import Image
+from drawn import NETWORKS, STAGES, Ranked, draw_images, rank, save_network
 from provenance import circumstances, write
 from rich.console import Console
 from rich.table import Table
-from timm.models import save_for_hf
 
 from selector.backbones import Backbone, Folded, fold_batch_norms, load_backbone
 from selector.candidates import Candidate, Pinned
 from selector.devices import choose_device, keep_freed_memory
-from selector.evaluation import evaluate
 from selector.fetching import prepare
 from selector.precision import Precision, PrecisionName, full_precision
 from selector.protocol import Overrides, choose_protocol
-from selector.run import Prepared, first_batch_size
-from selector.tasks import Task, load_task
-from selector.threat import ThreatModel
-from selector.workload import Setting
-
-NETWORKS = {
-    "small": ("resnet18", "mobilenetv3_small_100", "deit_tiny_patch16_224"),
-    "imagenet": (
-        "resnet18", "resnet50", "wide_resnet50_2", "convnext_tiny", "convnext_base",
-        "efficientnet_b0", "mobilenetv3_large_100", "vit_small_patch16_224",
-        "vit_base_patch16_224", "swin_tiny_patch4_window7_224", "xcit_small_12_p16_224",
-        "densenet121",
-    ),
-}  # fmt: skip
-CLASSES = 8
+from selector.run import first_batch_size
+from selector.tasks import load_task
 
 
 @dataclass(frozen=True)
 class Row:
     """One network; times in seconds, rates in images per second.
 
-    ``drift``: how many times as long the same passes took after the candidate as before it.
+    ``drift``: how many times as long the same passes took after the ranking as before it.
+    ``total_ratio``: as of the whole, of this candidate's stages alone.
 
-    A local folder's fetch is the hashing of its files; in a ranking it is done ahead, beside the
-    measuring of others, and is no part of the total.
+    Fetching a local folder is the hashing of its files, timed apart: in a ranking it is done ahead,
+    beside the measuring of others.
     """
 
     network: str
@@ -90,10 +77,26 @@ class Row:
     seconds_features: float
     seconds_attack: float
     seconds_heads: float
-    seconds_rest: float
-    seconds_total: float
+    seconds_pure: float
     attack_share: float
     attack_share_folded: float
+    total_ratio: float
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The command; seconds.
+
+    Attributes:
+        seconds: from its start to its end.
+        seconds_decode: of decoding all images once, timed apart.
+        seconds_rest: of the command, in no stage of a candidate: decoding is in it.
+        total_ratio: ``seconds`` as a multiple of the pure time of all passes.
+    """
+
+    seconds: float
+    seconds_decode: float
+    seconds_rest: float
     total_ratio: float
 
 
@@ -111,112 +114,112 @@ def main() -> None:
     device = choose_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        task = draw_task(Path(folder) / "task", options.images, options.image_size)
-        seconds_decode = time.perf_counter() - began
-        setting = Setting(
-            task,
-            ThreatModel("linf", 4 / 255),
-            choose_protocol(
-                "standard",
-                device.type,
-                Overrides(
-                    restarts=options.restarts, steps=options.steps, test_images=options.images
-                ),
-                seed=0,
-            ),
-            device,
-        )
-        rows = [
-            measure(name, Path(folder) / "nets" / name, setting)
-            for name in NETWORKS[options.networks]
-        ]
+    with tempfile.TemporaryDirectory() as temporary:
+        ranked, rows, whole = measure(Path(temporary), options, device)
     report = {
         **circumstances(device),
         "settings": {key: str(value) for key, value in vars(options).items() if key != "output"},
-        "images": {
-            "train": len(task.train),
-            "validation": len(task.validation),
-            "test": len(task.test),
-        },
-        "seconds_decode_once": seconds_decode,
+        "images": ranked.images,
+        "whole": asdict(whole),
         "rows": [asdict(row) for row in rows],
     }
-    show(rows, seconds_decode)
+    show(rows, whole)
     if options.output:
         write(report, options.output)
 
 
-def draw_images(folder: Path, images: int, size: int) -> None:
-    """Noise around a colour for each class, as files, so that decoding counts."""
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 4 * images), ("val", images // 2), ("test", images)):
-        for place in range(count):
-            label = place % CLASSES
-            target = folder / part / f"class{label}"
-            target.mkdir(parents=True, exist_ok=True)
-            noise = generator.normal(30 * label, 40, (size, size, 3)).clip(0, 255)
-            Image.fromarray(noise.astype(np.uint8)).save(target / f"{place}.jpg", quality=90)
-
-
-def draw_task(folder: Path, images: int, size: int) -> Task:
-    """These, decoded."""
-    draw_images(folder, images, size)
-    protocol = choose_protocol(
-        "standard", "cuda", Overrides(train_images=4 * images, test_images=images), seed=0
+def measure(
+    folder: Path, options: argparse.Namespace, device: torch.device
+) -> tuple[Ranked, list[Row], Whole]:
+    """Bare rates, the ranking, and bare rates again."""
+    task, images, size = folder / "task", options.images, options.image_size
+    draw_images(task, images, size)
+    networks = [folder / "nets" / name for name in NETWORKS[options.networks]]
+    for network in networks:
+        save_network(network.name, network)
+    bare = {
+        network.name: {folds: Before.of(network, size, device, folds) for folds in (False, True)}
+        for network in networks
+    }
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    ranked = rank(
+        networks,
+        folder,
+        [
+            *("--task", str(task), "--device", options.device, "--image-size", str(size)),
+            *("--test-images", str(images), "--train-images", str(4 * images)),
+            *("--restarts", str(options.restarts), "--steps", str(options.steps)),
+            *("--norm", "linf", "--eps", "4/255"),
+        ],
     )
-    return load_task(str(folder), image_size=size, sizes=protocol.sizes, seed=0)
-
-
-def measure(name: str, folder: Path, setting: Setting) -> Row:
-    """One network: a whole candidate, then bare rates."""
-    torch.manual_seed(0)
-    folder.mkdir(parents=True)
-    save_for_hf(timm.create_model(name, pretrained=False), str(folder), safe_serialization=True)
-    bare = {folds: Before.of(folder, setting, folds) for folds in (False, True)}
-    began = time.perf_counter()
-    prepared: Prepared = prepare(
-        Pinned(Candidate(model=f"local-dir:{folder}")), None, lambda count: None
+    if ranked.document["skipped"]:
+        raise SystemExit(f"not measured: {ranked.document['skipped']}")
+    costs = {row["network"]: row for row in ranked.rows}
+    rows = [
+        row_of(costs[network.name], bare[network.name], sum(ranked.images.values()), network)
+        for network in networks
+    ]
+    whole = Whole(
+        ranked.seconds,
+        decode_seconds(task, images, size),
+        ranked.seconds - ranked.seconds_measuring,
+        ranked.seconds / sum(row.seconds_pure for row in rows),
     )
-    fetch = time.perf_counter() - began
-    began = time.perf_counter()
-    cost = evaluate(prepared, setting).cost
-    total = time.perf_counter() - began
-    published, folded = (bare[folds].and_now(cost.search_precision) for folds in (False, True))
+    return ranked, rows, whole
+
+
+def row_of(cost: dict[str, Any], bare: dict[bool, Before], plain: int, network: Path) -> Row:
+    """One network, from what it cost; ``plain`` passes were for clean features."""
+    published, folded = (bare[folds].and_now(cost["search_precision"]) for folds in (False, True))
     # All but the clean features of the three parts are the attack's.
-    plain = len(setting.task.train) + len(setting.task.validation) + len(setting.task.test)
-    attack_only_forward = cost.forward_passes - cost.backward_passes - plain
+    attack_only_forward = cost["forward_passes"] - cost["backward_passes"] - plain
 
     def pure_attack(rates: Bare) -> float:
-        return cost.backward_passes * rates.both + attack_only_forward * rates.forward
+        return cost["backward_passes"] * rates.both + attack_only_forward * rates.forward
 
-    stages = cost.seconds_load + cost.seconds_features + cost.seconds_attack + cost.seconds_heads
+    pure = pure_attack(published) + plain * published.forward
+    stages = {stage: cost[f"seconds_{stage}"] for stage in STAGES}
     return Row(
-        network=name,
-        batch_size=cost.batch_size,
+        network=network.name,
+        batch_size=cost["batch_size"],
         bare_batch_size=published.batch,
-        search_precision=cost.search_precision,
-        peak_process_bytes=cost.peak_process_bytes,
-        peak_device_bytes=cost.peak_device_bytes,
+        search_precision=cost["search_precision"],
+        peak_process_bytes=cost["peak_process_bytes"],
+        peak_device_bytes=cost["peak_device_bytes"],
         forward_rate=1 / published.forward,
         forward_backward_rate=1 / published.both,
         drift=published.drift,
         folded_norms=bare[True].folded,
         folded_forward_backward_rate=1 / folded.both,
-        passes_forward=cost.forward_passes,
-        passes_backward=cost.backward_passes,
-        seconds_fetch=fetch,
-        seconds_load=cost.seconds_load,
-        seconds_features=cost.seconds_features,
-        seconds_attack=cost.seconds_attack,
-        seconds_heads=cost.seconds_heads,
-        seconds_rest=total - stages,
-        seconds_total=total,
-        attack_share=pure_attack(published) / cost.seconds_attack,
-        attack_share_folded=pure_attack(folded) / cost.seconds_attack,
-        total_ratio=total / (pure_attack(published) + plain * published.forward),
+        passes_forward=cost["forward_passes"],
+        passes_backward=cost["backward_passes"],
+        seconds_fetch=fetch_seconds(network),
+        seconds_load=stages["load"],
+        seconds_features=stages["features"],
+        seconds_attack=stages["attack"],
+        seconds_heads=stages["heads"],
+        seconds_pure=pure,
+        attack_share=pure_attack(published) / stages["attack"],
+        attack_share_folded=pure_attack(folded) / stages["attack"],
+        total_ratio=sum(stages.values()) / pure,
     )
+
+
+def fetch_seconds(network: Path) -> float:
+    """Of hashing the files of a candidate."""
+    began = time.perf_counter()
+    prepare(Pinned(Candidate(model=f"local-dir:{network}")), None, lambda count: None)
+    return time.perf_counter() - began
+
+
+def decode_seconds(task: Path, images: int, size: int) -> float:
+    """Of decoding all images of the task once."""
+    drawn = Overrides(train_images=4 * images, test_images=images)
+    sizes = choose_protocol("standard", "cpu", drawn, seed=0).sizes
+    began = time.perf_counter()
+    load_task(str(task), image_size=size, sizes=sizes, seed=0)
+    return time.perf_counter() - began
 
 
 @dataclass(frozen=True)
@@ -236,21 +239,30 @@ class Bare:
     drift: float = 1.0
 
     @classmethod
-    def best(cls, backbone: Backbone, precision: Precision, setting: Setting) -> Bare:
+    def best(
+        cls, backbone: Backbone, precision: Precision, size: int, device: torch.device
+    ) -> Bare:
         """At the batch size at which pass and gradient are fastest."""
-        first = first_batch_size(backbone.input_size, setting.device)
+        first = first_batch_size(backbone.input_size, device)
         best = cls(0, float("inf"), float("inf"))
         for batch in sorted({max(1, first // 4), max(1, first // 2), first}):
             try:
-                best = min(best, cls.at(batch, backbone, precision, setting), key=lambda b: b.both)
+                found = cls.at(batch, backbone, precision, size, device)
             except torch.OutOfMemoryError:
                 break
+            best = min(best, found, key=lambda b: b.both)
         return best
 
     @classmethod
-    def at(cls, batch: int, backbone: Backbone, precision: Precision, setting: Setting) -> Bare:
+    def at(
+        cls,
+        batch: int,
+        backbone: Backbone,
+        precision: Precision,
+        size: int,
+        device: torch.device,
+    ) -> Bare:
         """At this batch size."""
-        size, device = setting.task.image_size, setting.device
         x = torch.rand(batch, 3, size, size, device=device)
         x = x.contiguous(memory_format=torch.channels_last)
         forward = median_seconds(partial(plain_pass, backbone, x), device)
@@ -270,37 +282,38 @@ class Bare:
 
 @dataclass(frozen=True)
 class Before:
-    """A network before it was measured as a candidate.
+    """A network before it was ranked.
 
     Attributes:
         backbone: it.
         folded: what was folded in it.
         bare: its passes, in each precision that the search may take.
-        setting: of the candidate.
+        size: of images.
+        device: of all.
     """
 
     backbone: Backbone
     folded: Folded | None
     bare: dict[PrecisionName, Bare]
-    setting: Setting
+    size: int
+    device: torch.device
 
     @classmethod
-    def of(cls, folder: Path, setting: Setting, folds: bool) -> Before:
+    def of(cls, folder: Path, size: int, device: torch.device, folds: bool) -> Before:
         """Load it, with its batch normalisations folded or not, and time its passes."""
-        device = setting.device
         backbone = load_backbone(folder, device)
         names = get_args(PrecisionName) if device.type == "cuda" else ("fp32",)
         few = torch.rand(4, 3, *backbone.input_size, device=device)
         with full_precision():
             folded = fold_batch_norms(backbone.network, backbone, few) if folds else None
-            bare = {name: Bare.best(backbone, Precision(name), setting) for name in names}
-        return cls(backbone, folded, bare, setting)
+            bare = {name: Bare.best(backbone, Precision(name), size, device) for name in names}
+        return cls(backbone, folded, bare, size, device)
 
     def and_now(self, name: PrecisionName) -> Bare:
         """In the mean of then and now."""
         then = self.bare[name]
         with full_precision():
-            now = Bare.at(then.batch, self.backbone, Precision(name), self.setting)
+            now = Bare.at(then.batch, self.backbone, Precision(name), self.size, self.device)
         return then.and_later(now)
 
 
@@ -328,17 +341,16 @@ def median_seconds(call: Callable[[], None], device: torch.device, repeats: int 
     return median(seconds[1:])
 
 
-def show(rows: list[Row], seconds_decode: float) -> None:
+def show(rows: list[Row], whole: Whole) -> None:
     """Print the table."""
-    table = Table(title="seconds of one candidate, by stage")
-    stages = ("fetch", "load", "features", "attack", "heads", "rest")
-    for column in ("network", "batch", "bare img/s", "drift", *stages):
+    table = Table(title="seconds of each candidate of one ranking, by stage")
+    for column in ("network", "batch", "bare img/s", "drift", "fetch", *STAGES, "pure"):
         table.add_column(column, justify="left" if column == "network" else "right")
     table.add_column("attack share (folded)", justify="right")
     table.add_column("total ratio", justify="right")
     for row in rows:
         seconds = (row.seconds_fetch, row.seconds_load, row.seconds_features)
-        seconds += (row.seconds_attack, row.seconds_heads, row.seconds_rest)
+        seconds += (row.seconds_attack, row.seconds_heads, row.seconds_pure)
         table.add_row(
             row.network,
             f"{row.batch_size} ({row.bare_batch_size})",
@@ -350,7 +362,11 @@ def show(rows: list[Row], seconds_decode: float) -> None:
         )
     console = Console(width=120)
     console.print(table)
-    console.print(f"decoding, once for all candidates: {seconds_decode:.2f} s")
+    console.print(
+        f"the whole command {whole.seconds:.1f} s, {whole.total_ratio:.2f} times the pure passes;"
+        f" {whole.seconds_rest:.1f} s in no stage: libraries, decoding (once for all candidates,"
+        f" {whole.seconds_decode:.1f} s), ranking"
+    )
 
 
 if __name__ == "__main__":

@@ -52,25 +52,38 @@ def bench(quality: ModuleType) -> Any:
     return quality.Bench.of(network, THREAT, torch.device("cpu"))
 
 
-def test_the_speed_of_a_candidate_is_split_into_stages(
+def test_the_time_of_a_ranking_is_split_into_stages_of_its_candidates(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import throughput
 
-    monkeypatch.setattr(throughput, "NETWORKS", {"small": ("test_vit",)})
+    monkeypatch.setattr(throughput, "NETWORKS", {"small": ("test_vit", "test_efficientnet")})
+    monkeypatch.setattr(throughput, "first_batch_size", lambda size, device: 4)
     arguments = "throughput --device cpu --images 16 --image-size 32 --restarts 1 --steps 1 -o"
     monkeypatch.setattr(sys, "argv", [*arguments.split(), str(tmp_path / "found.json")])
     throughput.main()
-    (row,) = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["rows"]
-    stages = ("load", "features", "attack", "heads", "rest")
-    assert sum(row[f"seconds_{stage}"] for stage in stages) == pytest.approx(row["seconds_total"])
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert found["images"] == {"train_images": 64, "validation_images": 8, "test_images": 16}
+    seconds = [
+        sum(row[f"seconds_{stage}"] for stage in ("load", "features", "attack", "heads"))
+        for row in found["rows"]
+    ]
+    whole = found["whole"]
+    assert whole["seconds_rest"] > whole["seconds_decode"] > 0
+    assert sum(seconds) + whole["seconds_rest"] == pytest.approx(whole["seconds"])
+    pure = sum(row["seconds_pure"] for row in found["rows"])
+    assert whole["total_ratio"] == pytest.approx(whole["seconds"] / pure)
+    row, other = found["rows"]
+    assert row["total_ratio"] == pytest.approx(seconds[0] / row["seconds_pure"])
+    assert (row["network"], other["network"]) == ("test_vit", "test_efficientnet")
     # One step for 8 validation images, for four or five aims on 16 test images, and 4 of the
     # pre-flight; and for each pair in doubt, of five heads there and of two here.
     least = 8 + 4 * 16 + 4
     assert least <= row["passes_backward"] <= least + 16 + 9 * (5 * 8 + 2 * 16)
     assert 0 < row["attack_share"] < row["total_ratio"]
     assert row["folded_norms"] == {"convolutions": 0, "maps": 0}
+    assert other["folded_norms"]["convolutions"] > 0
     assert row["search_precision"] == "fp32"
 
 
