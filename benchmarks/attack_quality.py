@@ -96,7 +96,10 @@ def main() -> None:
                 bench = Bench.of(network, threat, device)
                 rows += measure(bench, not options.no_peers, options.rounds)
                 show(rows[-1].network, rows[-1].threat, rows)
-    behind, speed = summarise(rows), speedups(rows)
+    behind = summarise(rows)
+    print("over the threats of each network:")
+    summarise(over_threats(rows))
+    speed = speedups(rows)
     if options.output:
         report = {
             **circumstances(device, VERSIONS[:3] if options.no_peers else VERSIONS),
@@ -178,6 +181,26 @@ def show(network: str, threat: str, rows: list[Row]) -> None:
                 f"{row.seconds:.2f}",
             )
     Console(width=100).print(table)
+
+
+def over_threats(rows: list[Row]) -> list[Row]:
+    """Each attack on each network in the mean over threats; the worst image is that of them all."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.network, row.attack), []).append(row)
+    return [
+        Row(
+            network=network,
+            threat=", ".join(row.threat for row in group),
+            attack=attack,
+            mean=mean(row.mean for row in group),
+            worst=min(row.worst for row in group),
+            forward=mean(row.forward for row in group),
+            backward=mean(row.backward for row in group),
+            seconds=mean(row.seconds for row in group),
+        )
+        for (network, attack), group in groups.items()
+    ]
 
 
 def summarise(rows: list[Row]) -> list[dict[str, str | float]]:

@@ -182,6 +182,22 @@ def test_where_a_peer_is_ahead_at_equal_passes_is_said(
     assert "behind at equal passes in 1 of 2 comparisons" in printed
 
 
+def test_an_attack_that_is_behind_under_one_threat_may_be_ahead_over_all(
+    quality: ModuleType,
+) -> None:
+    def row(threat: str, attack: str, mean: float, passes: int) -> Any:
+        return quality.Row("net", threat, attack, mean, mean - 0.1, passes, passes, 1.0)
+
+    brief = row("linf 4/255", "ours 2x10", 0.8, 47)
+    own = [row("linf 4/255", quality.STANDARD, 0.9, 106), row("l2 0.5", quality.STANDARD, 1.0, 108)]
+    peer = [row("linf 4/255", "peer", 0.92, 110), row("l2 0.5", "peer", 0.96, 110)]
+    assert len(quality.summarise([brief, *own, *peer])) == 1
+    brief, ours, theirs = quality.over_threats([brief, *own, *peer])
+    assert (ours.mean, ours.worst, ours.passes) == pytest.approx((0.95, 0.8, 214))
+    assert (ours.network, ours.threat) == ("net", "linf 4/255, l2 0.5")
+    assert quality.summarise([brief, ours, theirs]) == []
+
+
 def test_the_memory_benchmark_writes_a_task_of_the_size_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
