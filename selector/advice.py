@@ -15,6 +15,7 @@ def choose(
     threat: str,
     constant: float,
     objective: str = DEFAULT_OBJECTIVE,
+    unsettled: int = 0,
 ) -> Choice | None:
     """Name the first of a ranking, and what choosing by clean accuracy would have cost.
 
@@ -23,6 +24,7 @@ def choose(
         threat: in words.
         constant: accuracy of always naming the most frequent class, 0..1.
         objective: a name of OBJECTIVES, by which it was ranked.
+        unsettled: how many further candidates a race had no time to measure.
     """
     if not ranking:
         return None
@@ -39,7 +41,7 @@ def choose(
         estimated_robust_accuracy_lost=_robust(best) - _robust(cleanest),
         attacked_accuracy_lost=_attacked(best) - _attacked(cleanest),
         sentence=sentence(
-            _Advice(best, cleanest, ranking, threat, constant, OBJECTIVES[objective])
+            _Advice(best, cleanest, ranking, threat, constant, OBJECTIVES[objective], unsettled)
         ),
     )
 
@@ -54,19 +56,20 @@ class _Advice:
     threat: str
     constant: float
     by: Objective
+    unsettled: int
 
 
 def _sentence(a: _Advice) -> str:
     best, cleanest = a.best, a.cleanest
     if tier(best):
-        return "No candidate could be measured soundly: every attack was blind (masked gradients)."
+        return f"{_none(a)} could be measured soundly: every attack was blind (masked gradients)."
     if best.head.attacked_accuracy.low <= a.constant:
         tolerance = best.probe.attacked_tolerance.value
         return (
-            f"No candidate clearly withstands more at {a.threat} than a constant answer, which is"
+            f"{_none(a)} clearly withstands more at {a.threat} than a constant answer, which is"
             f" right on {_percent(a.constant)} % of the test images. Nearest to it is {best.name},"
-            f" whose usual probe survives {_percent(tolerance)} % of what the attacks attain. Try a"
-            " smaller --eps, or candidates pretrained to be robust."
+            f" whose usual probe survives {_percent(tolerance)} % of what the attacks attain."
+            f" {_instead(a)}"
         )
     advice = (
         f"Choose {best.name}: {_percent(_attacked(best))} % of {best.head.attacked_accuracy.n} test"
@@ -84,6 +87,18 @@ def _sentence(a: _Advice) -> str:
         f" {_points(_clean(cleanest) - _clean(best))} clean,"
         f" {_points(_attacked(cleanest) - _attacked(best))} under attack."
     )
+
+
+def _none(a: _Advice) -> str:
+    return f"None of the {len(a.ranking)} measured" if a.unsettled else "No candidate"
+
+
+def _instead(a: _Advice) -> str:
+    """What to do where the best is no better than a constant answer."""
+    if a.unsettled:
+        more = "one more was" if a.unsettled == 1 else f"{a.unsettled} more were"
+        return f"There was no time for all, {more} not settled: give a longer --budget."
+    return "Try a smaller --eps, or candidates pretrained to be robust."
 
 
 def _by_another(a: _Advice) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Iterator
@@ -76,14 +77,14 @@ def seconds(budget: Any) -> float | None:
     """A time in seconds, or such as "10m".
 
     Raises:
-        UsageError: it is none, or not above 0.
+        UsageError: it is none, not above 0, or infinite.
     """
     if isinstance(budget, str):
         return parse_budget(budget)
     if budget is None:
         return None
     found = number("budget", budget)
-    if not found > 0:
+    if not 0 < found < math.inf:
         raise UsageError(f"budget must be seconds above 0, or such as '10m', found {budget}.")
     return found
 

@@ -157,10 +157,13 @@ def _remembering(
     step, of the objective (n,) where it begins and its number.
     """
     memory = torch.zeros_like(allowed.x)
+    limits = torch.finfo(memory.dtype)
+    # A sum that leaves fp32 has a mean of at least this.
+    largest = limits.max / memory[0].numel()
 
     def move(current: Tensor, value: Tensor, gradient: Tensor, step: int) -> Tensor:
         mean = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
-        memory.mul_(share).addcdiv_(gradient, mean.clamp_min(torch.finfo(mean.dtype).tiny))
+        memory.mul_(share).addcdiv_(gradient, mean.clamp(limits.tiny, largest))
         return allowed.step(current, memory, size(value, step))
 
     return move

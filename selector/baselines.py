@@ -86,9 +86,12 @@ def knn_correct(train: Labelled, test: Labelled, classes: int) -> Tensor:
     """
     voters = min(NEIGHBOURS, max(1, len(train.labels) // classes))
     model = KNeighborsClassifier(voters, metric="cosine", weights="distance")
-    model.fit(as_array(train.features[:]), train.labels.cpu().numpy())
+    known = as_array(train.features[:])
+    # scikit-learn takes norms near 1e-15 for zero. A power of two rounds nothing.
+    unit = 2.0 ** -np.frexp(np.abs(known).max())[1]
+    model.fit(unit * known, train.labels.cpu().numpy())
     found = [
-        model.predict(as_array(features)) == labels.cpu().numpy()
+        model.predict(unit * as_array(features)) == labels.cpu().numpy()
         for features, labels, _ in test.chunks(AT_ONCE)
     ]
     return torch.from_numpy(np.concatenate(found))

@@ -6,17 +6,18 @@ one, and what a head withstood an upper estimate of what it can withstand.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from selector.arguments import Threat, one_threat, whole
+from selector.arguments import Threat, one_threat, said, whole
 from selector.attacks import ATTACKS
 from selector.batches import BatchSize, Images, extract
 from selector.budget import Budget
-from selector.errors import UsageError
+from selector.errors import CandidateError, UsageError
 from selector.heads import LinearHead
 from selector.modules import Module, frozen, load_module, pooled
 from selector.precision import full_precision
@@ -100,8 +101,9 @@ def measure_sensitivity(
             features (n,d) of floating point.
         FloatingPointError: features are not finite somewhere.
     """
-    threat, given = one_threat(threat), _images(backbone, images, effort)
-    with full_precision():
+    threat = one_threat(threat)
+    with _differentiating():
+        given = _images(backbone, images, effort)
         clean = extract(given)
         if projection is not None:
             _check_matrix("projection", projection, clean.shape[1])
@@ -142,14 +144,22 @@ def attack_head(
             features (n,d) of floating point.
         FloatingPointError: features are not finite somewhere.
     """
-    threat, given = one_threat(threat), _images(backbone, images, effort)
-    _check_head(head)
-    labels = _labels(labels, len(images), len(head.bias)).to(images.device)
-    with full_precision():
+    threat = one_threat(threat)
+    with _differentiating():
+        given = _images(backbone, images, effort)
+        _check_head(head)
+        labels = _labels(labels, len(images), len(head.bias)).to(images.device)
         clean = extract(given)
         _check_matrix("weight of head", head.weight, clean.shape[1])
         pool = _attacked(given, clean, loss_aim(head, labels), threat, effort)
         return pool.scores(head).always_correct(labels)
+
+
+@contextmanager
+def _differentiating() -> Iterator[None]:
+    """In full precision and with gradients, whatever the caller's mode is."""
+    with torch.inference_mode(False), torch.enable_grad(), full_precision():
+        yield
 
 
 @dataclass(frozen=True)
@@ -159,7 +169,8 @@ class _Floats(Images):
     def part(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Indices (b,) and images (b,3,S,S) of some rows."""
         index = torch.arange(len(self.pixels))[rows].to(self.device)
-        return index, self.pixels[rows].to(self.device, torch.float32).contiguous()
+        # A copy, which is no tensor of inference mode where the caller's was made in it.
+        return index, self.pixels[rows].to(self.device, torch.float32).clone()
 
 
 def _images(backbone: Module | Features, images: Tensor, effort: Effort) -> Images:
@@ -173,7 +184,9 @@ def _images(backbone: Module | Features, images: Tensor, effort: Effort) -> Imag
             "backbone must be a torch.nn.Module, a Module or a function of images, found"
             f" {type(backbone).__name__}."
         )
-    if images.ndim != 4 or images.shape[1] != 3 or not len(images):
+    if not isinstance(effort, Effort):
+        raise UsageError(f"effort must be an Effort, found {said(effort)}.")
+    if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
         raise UsageError(f"images must have the shape (n,3,h,w), found {tuple(images.shape)}.")
     if not images.is_floating_point() or not (images.min() >= 0 and images.max() <= 1):
         found = f"{images.dtype} from {images.min():.4g} to {images.max():.4g}"
@@ -187,8 +200,30 @@ def _images(backbone: Module | Features, images: Tensor, effort: Effort) -> Imag
     else:
         features = backbone
     return _Floats(
-        images.detach(), lambda x: pooled(features(x)), images.device, BatchSize(effort.batch_size)
+        images.detach(), _following(features), images.device, BatchSize(effort.batch_size)
     )
+
+
+def _following(features: Features) -> Features:
+    """The same, of copies that it may change, refused where an attack could not follow it."""
+
+    def run(x: Tensor) -> Tensor:
+        found = pooled(features(x.clone()))
+        if len(found) != len(x):
+            raise CandidateError(
+                "no_pooled_features",
+                f"features must have a row for each image, found {len(found)} rows of"
+                f" {len(x)} images.",
+            )
+        if torch.is_grad_enabled() and x.requires_grad and not found.requires_grad:
+            raise CandidateError(
+                "masked_gradients",
+                "features do not depend on the images by operations with a gradient.",
+                hint="Look for a detached tensor, torch.no_grad() or inference mode in it.",
+            )
+        return found
+
+    return run
 
 
 def _check_matrix(name: str, matrix: Tensor, width: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass
 from statistics import mean
+from threading import TIMEOUT_MAX
 from typing import TypeVar
 
 from selector import keys
@@ -123,7 +124,8 @@ class Contest:
         """A first look, at as many as there is time for."""
         while unseen.candidates:
             files = unseen.files()
-            wait([files], timeout=self._spare())
+            spare = self._spare()
+            wait([files], timeout=None if spare is None else min(spare, TIMEOUT_MAX))
             if not files.done() or self._spare() == 0:
                 return
             candidate = unseen.take()

@@ -178,9 +178,11 @@ def _path(run: Run, probed: Probed, known: Sequence[Pool]) -> tuple[_Path, list[
             len(run.setting.task.classes),
             RADIUS_SCALES[1:],
         )
-    frontier = (probed.probe, *(one.before(rounded) for one in path))
-    bound_optimal = bound_optimal.before(rounded)
-    return _Path(frontier, bound_optimal, probed.projection, rounded), attacked
+    # Mostly one of the path: the same object stays one, so that it is attacked once.
+    on_features = {id(one): one.before(rounded) for one in (*path, bound_optimal)}
+    frontier = (probed.probe, *(on_features[id(one)] for one in path))
+    found = _Path(frontier, on_features[id(bound_optimal)], probed.projection, rounded)
+    return found, attacked
 
 
 def _tried(run: Run, part: _Attacked, heads: Sequence[ChosenHead], rounded: Tensor) -> _Attacked:

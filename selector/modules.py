@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from selector.backbones import Backbone
 from selector.backbones.failures import check_finite
+from selector.batches import lacks_memory
 from selector.candidates import Candidate, Interpolation, Source
 from selector.errors import CandidateError, UsageError, first_line
 from selector.origin import provenance
@@ -158,14 +159,19 @@ def frozen(module: nn.Module) -> nn.Module:
         CandidateError: it cannot be copied.
     """
     try:
-        copied = copy.deepcopy(module)
+        # Copies of a scripted module's weights would be results of its weights.
+        with torch.no_grad():
+            copied = copy.deepcopy(module)
     except Exception as error:
         raise CandidateError(
             "cannot_copy",
             f"the module must be one that copy.deepcopy copies: {first_line(error)}.",
             hint="It is measured through a copy, so that it stays as it is.",
         ) from error
-    return copied.eval().requires_grad_(False)
+    # One by one: a scripted module has no requires_grad_.
+    for parameter in copied.parameters():
+        parameter.requires_grad_(False)
+    return copied.eval()
 
 
 class _Whole(nn.Module):
@@ -176,7 +182,16 @@ class _Whole(nn.Module):
         self.module = module
 
     def forward_features(self, x: Tensor) -> Any:
-        return self.module(x)
+        try:
+            return self.module(x)
+        except Exception as error:
+            if isinstance(error, CandidateError) or lacks_memory(error):
+                raise
+            raise CandidateError(
+                "forward_failed",
+                f"the module fails on {len(x)} images of {x.shape[2]} x {x.shape[3]}:"
+                f" {first_line(error)}.",
+            ) from error
 
     def forward_head(self, features: Any, *, pre_logits: bool) -> Tensor:
         del pre_logits
@@ -196,6 +211,13 @@ def pooled(features: Any) -> Tensor:
             "no_pooled_features",
             f"the module must return features (n, d), found {found}.",
             hint="Pool them in it: maps by x.mean(dim=(2, 3)), sequences by x.mean(dim=1).",
+        )
+    if features.layout != torch.strided:
+        found = str(features.layout).removeprefix("torch.")
+        raise CandidateError(
+            "no_pooled_features",
+            f"features must be a dense tensor, found {found}.",
+            hint="Return features.to_dense().",
         )
     if not features.is_floating_point():
         found = str(features.dtype).removeprefix("torch.")

@@ -100,12 +100,12 @@ def check_threats(threats: Sequence[tuple[Norm, float]], option: str) -> None:
 def format_threat(norm: Norm, eps: float) -> str:
     """A threat as people write it.
 
-    >>> format_threat("linf", 4 / 255), format_threat("l2", 0.5)
-    ('linf 4/255', 'l2 0.5')
+    >>> format_threat("linf", 4 / 255), format_threat("l2", 0.5), format_threat("linf", 1e-12)
+    ('linf 4/255', 'l2 0.5', 'linf 1e-12')
     """
     steps = eps * 255
-    whole = abs(steps - round(steps)) < 1e-9
+    whole = abs(steps - round(steps)) < 1e-9 and round(steps) > 0
     # 0.1 is 25.5/255 as well, but nobody writes it so.
-    if norm == "linf" and (whole or (steps < 10 and abs(steps - round(steps, 2)) < 1e-9)):
+    if norm == "linf" and (whole or (0.005 < steps < 10 and abs(steps - round(steps, 2)) < 1e-9)):
         return f"linf {round(steps, 2):g}/255"
     return f"{norm} {eps:g}"

@@ -17,7 +17,7 @@ from selector.errors import CandidateError, HubUnavailable, first_line
 from selector.fetching import FetchRules, look_up, prepare
 from selector.modules import ModuleCandidate, prepare_module
 from selector.precision import full_precision
-from selector.records import Plan, PlannedCandidate
+from selector.records import Cost, Evaluation, Plan, PlannedCandidate, Sweep
 from selector.run import as_candidate_errors, first_batch_size, load
 from selector.scheduling import Kept, measuring_classes
 from selector.store import Store
@@ -71,8 +71,9 @@ def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> Plann
         wanted = look_up(pinned, work.rules)
         if wanted.bytes == 0 and store is not None:
             prepared = prepare(pinned, wanted.commit, lambda count: None)
-            if measuring_classes(setting).find(candidate, prepared, store) is not None:
-                return PlannedCandidate(name=candidate.name, model=candidate.model, kept=True)
+            known = measuring_classes(setting).find(candidate, prepared, store)
+            if isinstance(known, Evaluation | Sweep):
+                return _kept(candidate, known.cost)
         if isinstance(candidate, ModuleCandidate):
             each = _timed_module(candidate, setting, timer)
         else:
@@ -93,6 +94,18 @@ def _one(pinned: Pinned, work: Work, store: Store | None, timer: Timer) -> Plann
         passes=passes.total,
         # Timed forward and back: what goes forward only is overestimated, heads are left out.
         estimated_seconds=passes.forward * each,
+        seconds_per_image=each,
+    )
+
+
+def _kept(candidate: Candidate, cost: Cost) -> PlannedCandidate:
+    """There is nothing left to do but what a race adds, at the pace that it had."""
+    seconds = cost.seconds_features + cost.seconds_attack
+    return PlannedCandidate(
+        name=candidate.name,
+        model=candidate.model,
+        kept=True,
+        seconds_per_image=seconds / cost.forward_passes,
     )
 
 

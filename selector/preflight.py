@@ -10,7 +10,6 @@ from torch import Tensor
 
 from selector.backbones import Backbone, first_line
 from selector.batches import lacks_memory
-from selector.devices import no_room
 from selector.errors import CandidateError
 from selector.sensitivity import displacement, displacement_aim
 from selector.threat import ThreatModel
@@ -47,13 +46,19 @@ def check_backbone(backbone: Backbone, x: Tensor, threat: ThreatModel) -> None:
         raise CandidateError(
             "non_finite_gradient", "the gradient with respect to the image is not finite."
         )
-    blind = (gradient.abs().amax(dim=(1, 2, 3)) == 0) & (moved > 0)
-    if blind.any() or (moved == 0).all():
+    if (moved == 0).all():
+        raise _still(features - clean, threat)
+    if ((gradient.abs().amax(dim=(1, 2, 3)) == 0) & (moved > 0)).any():
         raise _masked()
 
 
 def _check_features(clean: Tensor, again: Tensor, images: int) -> None:
-    if not isinstance(clean, Tensor) or clean.ndim != 2 or len(clean) != images:
+    if isinstance(clean, Tensor) and clean.ndim == 2 and len(clean) != images:
+        raise CandidateError(
+            "no_pooled_features",
+            f"features must have a row for each image, found {len(clean)} rows of {images} images.",
+        )
+    if not isinstance(clean, Tensor) or clean.ndim != 2:
         found = f"shape {tuple(clean.shape)}" if isinstance(clean, Tensor) else type(clean).__name__
         raise CandidateError(
             "no_pooled_features",
@@ -89,14 +94,32 @@ def _running() -> Iterator[None]:
     """Whatever a network raises when it runs is one row; memory and our own errors pass."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, CandidateError):
+    except CandidateError:
         raise
     except Exception as error:
         if lacks_memory(error):
-            raise no_room() from error
+            raise
         raise CandidateError(
             "forward_failed", f"the network fails on its own input size: {first_line(error)}."
         ) from error
+
+
+def _still(moved: Tensor, threat: ThreatModel) -> CandidateError:
+    """Why the features of no image moved at a random start."""
+    if moved.any():
+        return CandidateError(
+            "masked_gradients",
+            "squares of how far features move are below what float32 holds, so an attack cannot"
+            f" tell what moves them: they move by {moved.abs().amax().item():.0e} at most.",
+            hint="Multiply the features by a constant; nothing that is reported depends on it.",
+        )
+    return CandidateError(
+        "masked_gradients",
+        f"the features of random points within {threat} are those of the images themselves, so an"
+        " attack cannot move and its result would flatter this backbone.",
+        hint="Look for rounding or quantisation in its preprocessing, and for features whose size"
+        " leaves float32 no digits for small changes; or eps is too small for float32.",
+    )
 
 
 def _masked() -> CandidateError:

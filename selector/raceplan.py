@@ -25,18 +25,18 @@ def plan_race(rows: Sequence[PlannedCandidate], setting: Setting, goal: Goal) ->
     looks = Field(images, wanted, goal.confidence).looks
     # Where all are wanted, looks only decide the order.
     last = looks[0] if wanted == len(rows) else looks[-1]
-    least = first_passes(setting, heads=1).total + look_passes(setting, looks[0]).total
-    most = first_passes(setting).total + look_passes(setting, last).total
+    least = first_passes(setting, heads=1).plus(look_passes(setting, looks[0]))
+    most = first_passes(setting).plus(look_passes(setting, last))
     running = sorted((one for one in rows if not one.code), key=lambda one: one.estimated_seconds)
     timed = [one for one in running if not one.kept]
-    pace = sum(one.estimated_seconds / one.passes for one in timed) / max(1, len(timed))
     return PlannedRace(
         top=goal.top,
         budget_seconds=goal.budget,
         # Looks at what an earlier run has measured in full may be kept as well, or not.
-        least_passes=least * len(timed) + sum(one.passes for one in running[:wanted]),
-        most_passes=most * len(running) + sum(one.passes for one in running),
-        least_seconds=least * pace * len(timed)
+        least_passes=least.total * len(timed) + sum(one.passes for one in running[:wanted]),
+        most_passes=most.total * len(running) + sum(one.passes for one in running),
+        least_seconds=least.forward * sum(one.seconds_per_image for one in timed)
         + sum(one.estimated_seconds for one in running[:wanted]),
-        most_seconds=most * pace * len(running) + sum(one.estimated_seconds for one in running),
+        most_seconds=most.forward * sum(one.seconds_per_image for one in running)
+        + sum(one.estimated_seconds for one in running),
     )

@@ -193,6 +193,6 @@ def parse_budget(text: str) -> float:
     """
     match = _DURATION.fullmatch(text.strip().lower())
     seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if not seconds:
+    if not 0 < seconds < math.inf:
         raise UsageError(f"--budget must be a duration such as 90s, 10m or 2h, found {text!r}.")
     return seconds

@@ -141,11 +141,32 @@ def load(prepared: Prepared, setting: Setting) -> Run:
     reset_device_peak(setting.device)
     with watch.stage("load"):
         backbone = prepared.load(setting.device)
-        few = setting.task.test.pixels[:PREFLIGHT_IMAGES].to(setting.device, torch.float32) / 255
-        check_backbone(backbone, few, setting.threat)
+        few = _preflight(backbone, setting)
         fold_batch_norms(backbone.network, backbone, few)
     batch = BatchSize(first_batch_size(backbone.input_size, setting.device))
     return Run(backbone, setting, batch, watch, memo=prepared.memo)
+
+
+def _preflight(backbone: Backbone, setting: Setting) -> Tensor:
+    """Check it on some images, or on two where there is no memory for more; which they were.
+
+    Raises:
+        CandidateError: it fails a check, or there is no memory for two.
+    """
+    for images in (PREFLIGHT_IMAGES, 2):
+        few = setting.task.test.pixels[:images].to(setting.device, torch.float32) / 255
+        try:
+            check_backbone(backbone, few, setting.threat)
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
+                raise
+            continue
+        return few
+    raise CandidateError(
+        "out_of_memory",
+        "a pass of two images, and back, does not fit into this device's memory.",
+        hint="Use another --device or a smaller --image-size.",
+    )
 
 
 def cost(run: Run) -> Cost:

@@ -240,7 +240,13 @@ def _ranking(
     return Ranking(
         **dict(made),
         task=task,
-        choice=choose(ranked, str(setting.threat), task.constant_accuracy, request.objective),
+        choice=choose(
+            ranked,
+            str(setting.threat),
+            task.constant_accuracy,
+            request.objective,
+            unsettled=len(race.unsettled) if race else 0,
+        ),
         ranking=ranked,
         race=race,
         curves=curves(ranked, sweeps, setting, seed=request.seed, objective=request.objective)

@@ -131,9 +131,12 @@ def _of_the_best(finish: Finish, eliminated: Sequence[Eliminated]) -> list[str]:
     if len(best) < goal.top:
         title = f"Fewer than {goal.top} could be measured"
     said = [f"{title}: {_listed([one.name for one in best], len(best))}{sure}."]
+    blind = [one.name for one in best if tier(one)]
+    if blind:
+        said.append(f"Not measured soundly, since attacks were blind: {_listed(blind)}.")
     last = best[-1]
     equals = [e.name for e in others if tier(e) == tier(last) and not told_apart(last, e)]
-    if equals:
+    if equals and not tier(last):
         said.append(f"Cannot be told apart from {last.name}: {_listed(equals)}.")
     low = last.head.attacked_accuracy.low
     near = [e.name for e in eliminated if e.upper >= low]

@@ -93,6 +93,18 @@ def test_a_vacuous_bound_keeps_no_one_from_being_chosen() -> None:
     assert chosen(evaluation("a", right(60), vacuous=True)).sentence.startswith("Choose a: ")
 
 
+@pytest.mark.parametrize(("unsettled", "more"), [(1, "one more was"), (7, "7 more were")])
+def test_of_those_there_was_no_time_for_nothing_is_said(unsettled: int, more: str) -> None:
+    for flags, words in (((), "clearly withstands more"), (MASKED, "could be measured soundly")):
+        ranked = rank([evaluation("a", right(0), attacked=right(0), flags=flags)], seed=0)
+        choice = choose(ranked, THREAT, 0.1, unsettled=unsettled)
+        assert choice is not None
+        assert choice.sentence.startswith(f"None of the 1 measured {words}")
+        if not flags:
+            assert f"no time for all, {more} not settled: give a longer" in choice.sentence
+            assert "smaller --eps" not in choice.sentence
+
+
 def test_the_sentence_where_every_attack_was_blind() -> None:
     choice = chosen(evaluation("a", right(60), flags=MASKED))
     assert choice.sentence.startswith("No candidate could be measured soundly")

@@ -294,6 +294,27 @@ class Cast(Small):
         return super().forward(x).to(self.dtype)
 
 
+class FailingLater(Small):
+    """After what is checked before anything is measured."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 4:
+            raise ValueError("too many.\nAnd more.")
+        return super().forward(x)
+
+
+class Sparse(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).to_sparse()
+
+
+class Changing(Small):
+    """Does with its input what it likes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mul_(0.5).add_(0.25))
+
+
 class Uncopied(Small):
     def __init__(self) -> None:
         super().__init__()
@@ -316,6 +337,8 @@ def damaged() -> nn.Module:
         (Uncopied, "cannot_copy", "copy.deepcopy"),
         (damaged, "non_finite_weights", "conv.weight"),
         (lambda: Small().double(), "forward_failed", ""),
+        (FailingLater, "forward_failed", "fails on 22 images of 12 x 12: too many."),
+        (Sparse, "no_pooled_features", "features.to_dense()"),
         (lambda: Cast(torch.int64), "no_floating_point", "floating point, found int64"),
         (lambda: Cast(torch.bool), "no_floating_point", "found bool"),
     ],
@@ -574,6 +597,8 @@ class Failing:
         (lambda: rank_small(candidates=["a/b"], sigma=0.5), "sigma is of certificates"),
         (lambda: rank_small(candidates=["a/b"], confidence="1"), "confidence must be a number"),
         (lambda: rank_small(candidates=["a/b"], budget=[1]), "budget must be a number"),
+        (lambda: rank_small(candidates=["a/b"], budget=np.inf), "budget must be .*, found inf"),
+        (lambda: rank_small(candidates=["a/b"], confidence=0.9), "confidence is of top or budget"),
         (lambda: rank_small(candidates=["a/b"], attack=["apgd"]), "attack must be a string"),
         (lambda: rank_small(candidates=["a/b"], device=None), "device must be a string"),
         (lambda: rank_small(candidates=["a/b"], store=5), "store must be the path"),
@@ -749,6 +774,11 @@ def test_a_head_withstands_what_lies_within_its_radius() -> None:
         (lambda t: selector.measure_sensitivity(Small(), grey()[0], t), "images must have the"),
         (lambda t: selector.measure_sensitivity(Small(), grey() * 3, t), r"float in \[0,1\]"),
         (lambda t: selector.measure_sensitivity(Small(), grey().int(), t), r"float in \[0,1\]"),
+        (
+            lambda t: selector.measure_sensitivity(Small(), torch.zeros(1, 3, 0, 4), t),
+            "images must have the",
+        ),
+        (lambda t: selector.measure_sensitivity(Small(), grey(), t, "quick"), "effort must be an"),
         (lambda t: selector.Effort(attack="fgsm"), "attack must be one of annealed"),
         (lambda t: selector.Effort(steps=0), "steps must be at least 1"),
         (
@@ -830,6 +860,66 @@ def test_features_that_are_no_numbers_to_follow_are_refused() -> None:
     with pytest.raises(CandidateError, match="must be floating point, found int32") as caught:
         selector.measure_sensitivity(Cast(torch.int32), grey_12(), ("l2", 0.5))
     assert caught.value.code == "no_floating_point"
+
+
+def test_a_module_may_change_its_input() -> None:
+    images, threat = grey_12(), ("linf", "4/255")
+    attained = selector.measure_sensitivity(Changing(), images, threat)
+    assert torch.equal(images, grey_12())
+
+    class Unchanging(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x * 0.5 + 0.25)
+
+    assert torch.equal(attained, selector.measure_sensitivity(Unchanging(), images, threat))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_building_blocks_follow_gradients_in_any_mode(mode: Callable[[], Any]) -> None:
+    threat = ("linf", "4/255")
+    wanted = selector.measure_sensitivity(Small(), grey_12(), threat)
+    with mode():
+        found = selector.measure_sensitivity(Small(), grey_12(), threat)
+    assert torch.equal(found, wanted)
+    assert wanted.item() > 0
+
+
+@pytest.mark.parametrize(
+    ("backbone", "code", "words"),
+    [
+        (lambda x: Small()(x).detach(), "masked_gradients", "by operations with a gradient"),
+        (lambda x: Small()(x)[:-1], "no_pooled_features", "found 0 rows of 1 images"),
+    ],
+)
+def test_what_no_attack_can_follow_is_refused_alone_too(
+    backbone: Callable[[Tensor], Tensor], code: str, words: str
+) -> None:
+    with pytest.raises(CandidateError, match=words) as caught:
+        selector.measure_sensitivity(backbone, grey_12(), ("linf", "4/255"))
+    assert caught.value.code == code
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
+def test_a_traced_module_is_measured_as_its_source() -> None:
+    traced = torch.jit.trace(Small().eval(), grey_12().expand(2, 3, 12, 12))
+    found = rank_small(candidates={"traced": traced, "plain": Small()})
+    assert not found.skipped
+    # The norm of the source alone is folded, which rounds otherwise.
+    one, other = found.ranking
+    assert one.sensitivity.mean.value == pytest.approx(other.sensitivity.mean.value, rel=1e-3)
+    assert one.head.attacked_accuracy == other.head.attacked_accuracy
+
+
+def test_the_default_type_of_numbers_changes_none() -> None:
+    wanted = rank_small(candidates={"small": Small()})
+    module = Small()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = rank_small(candidates={"small": module})
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [numbers(e) for e in found.ranking] == [numbers(e) for e in wanted.ranking]
 
 
 def test_a_module_that_cannot_be_copied_is_said_to_be() -> None:

@@ -573,3 +573,21 @@ def test_an_image_is_stuck_where_all_of_its_gradient_is_zero_and_not_where_a_par
     best = Best(torch.zeros_like(gradient), torch.zeros(3), gradient)
     best.update(torch.zeros_like(gradient), torch.ones(3))
     assert best.ascent().stuck.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_gradients_whose_sum_leaves_float32_are_climbed_like_others(norm: Norm) -> None:
+    """Alternating slopes: their sum at grey images is 0, that of their absolute values inf."""
+    signs = torch.tensor([1.0, -1.0]).repeat(1, 3, 8, 4)
+    assert (2e37 * signs).abs().sum().isinf()
+    even, threat = torch.full((2, 3, 8, 8), 0.5), ThreatModel(norm, 0.02)
+    found = []
+    for scale in (1.0, 2e37):
+
+        def objective(x: Tensor, scale: float = scale) -> Tensor:
+            return (scale * (signs * (x - 0.5))).sum(dim=(1, 2, 3))
+
+        start = threat.random_start(even, range(2))
+        found.append(annealed(objective, even, start, threat, 4))
+    torch.testing.assert_close(found[0].x, found[1].x)
+    assert (found[1].value > 0).all()

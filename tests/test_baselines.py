@@ -254,6 +254,14 @@ def test_knn_depends_neither_on_the_unit_nor_on_a_rotation(c: Case, seed: int, s
     assert torch.equal(c.turned(seed).knn(), found)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-15, 1e300])
+def test_knn_takes_no_small_features_for_none(scale: float):
+    c = case(0, classes=3, images=30, dimensions=4)
+    found = c.knn()
+    assert len(found.unique()) > 1
+    assert torch.equal(c.moved(scale * torch.eye(4).double()).knn(), found)
+
+
 @given(cases, st.sampled_from([1e-3, 0.1, 1e3]), st.sampled_from([-2.0, 5.0]))
 def test_lda_depends_neither_on_the_unit_nor_on_a_shift(c: Case, scale: float, shift: float):
     # A feature that is constant in a class is where scikit-learn's own does depend on the unit.

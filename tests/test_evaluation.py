@@ -222,7 +222,8 @@ def assert_pairs(measured: Evaluation, setting: Setting, possible: range, rows: 
     With shapes, of so many ``rows``, there is one search more on test images.
     """
     full, half, pair = (b(setting.protocol) for b in (full_budget, half_budget, pair_budget))
-    losses = 2 if measured.head.radius_scale == 0 else 3
+    reported = (measured.head, measured.probe, measured.bound_optimal)
+    losses = len({(head.radius_scale, head.l2) for head in reported})
     validation, test = SIZES.validation, SIZES.test
     searched = validation + (3 if rows else 2) * test
     backward = PREFLIGHT_IMAGES + rows * (validation + test)
@@ -469,9 +470,27 @@ def test_running_out_of_memory_at_one_image_is_the_candidates_own_row(
         raise torch.OutOfMemoryError("planted")
 
     monkeypatch.setattr("selector.backbones.Backbone.forward", no_memory)
-    with pytest.raises(CandidateError) as caught:
+    with pytest.raises(CandidateError, match="a pass of two images") as caught:
         evaluate(candidate("tiny_vit.cifar10"), setting)
     assert caught.value.code == "out_of_memory"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_memory_for_two_images_suffices(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    forward = Backbone.forward
+
+    def short(backbone: Backbone, x: Tensor) -> Tensor:
+        if len(x) > 2:
+            raise error("planted")
+        return forward(backbone, x)
+
+    plenty = evaluate(candidate("tiny_vit.cifar10_linf_8"), setting)
+    monkeypatch.setattr(Backbone, "forward", short)
+    found = evaluate(candidate("tiny_vit.cifar10_linf_8"), setting)
+    assert found.cost.batch_size == 2
+    assert found.head.attacked_accuracy == plenty.head.attacked_accuracy
 
 
 def test_a_jacobian_that_takes_too_much_memory_shrinks_no_batch_but_its_own(

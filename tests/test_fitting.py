@@ -94,6 +94,15 @@ def test_all_other_heads_see_the_task_alone(watched: Watched) -> None:
         torch.testing.assert_close(centred @ inside, centred, rtol=1e-6, atol=1e-6)
 
 
+def test_a_head_that_is_both_is_one_and_attacked_once(watched: Watched) -> None:
+    heads = watched.heads
+    same = [torch.equal(one.head.weight, heads.bound_optimal.head.weight) for one in heads.frontier]
+    assert same == [one is heads.bound_optimal for one in heads.frontier]
+    assert any(same)
+    recommended = replace(heads, recommended=heads.bound_optimal)
+    assert len(recommended.reported("recommended")) == 2
+
+
 def test_heads_are_fitted_where_the_shape_of_validation_images_is_round_in_the_mean(
     watched: Watched, setting: Setting
 ) -> None:

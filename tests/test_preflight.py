@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selector.backbones import Backbone
+from selector.batches import lacks_memory
 from selector.errors import CandidateError
 from selector.norms import NORMS, Norm
 from selector.preflight import check_backbone
@@ -250,6 +251,38 @@ def test_messages_say_what_was_found():
     assert isinstance(error.__cause__, AssertionError)
     assert "(4, 5, 6, 6)" in failure(backbone(Unpooled())).message
     assert "rounding" in failure(backbone(Rounding())).hint
+    assert "found 1 rows of 4 images" in failure(backbone(OneRowForAll())).message
+
+
+class Scaled(Good):
+    """A constant multiple of the features, and a constant beside them."""
+
+    def __init__(self, scale: float, offset: float = 0.0) -> None:
+        super().__init__()
+        self.size, self.offset = scale, offset
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return super().forward_head(x, pre_logits) * self.size + self.offset
+
+
+@pytest.mark.parametrize(
+    ("network", "eps", "words"),
+    [
+        (Scaled(1e-30), 8 / 255, "squares of how far features move are below what float32 holds"),
+        (Scaled(1.0, 1e5), 1e-5, "are those of the images themselves"),
+        (Good(), 1e-30, "random points within linf 1e-30 are those of the images themselves"),
+    ],
+    ids=["small features", "large offset", "small eps"],
+)
+def test_why_nothing_moves_is_said(network: nn.Module, eps: float, words: str):
+    error = failure(backbone(network), ThreatModel("linf", eps))
+    assert error.code == "masked_gradients"
+    assert words in error.message
+    assert "gradient with respect to the image is zero" not in error.message
+
+
+def test_features_may_be_small():
+    check_backbone(backbone(Scaled(1e-15)), images(), ThreatModel("linf", 8 / 255))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("planted")])
@@ -274,9 +307,9 @@ def test_lack_of_the_machines_own_memory_is_called_so(text: str):
         def forward_features(self, x: Tensor) -> Tensor:
             raise RuntimeError(text)
 
-    error = failure(backbone(Hungry()))
-    assert error.code == "out_of_memory"
-    assert error.hint
+    with pytest.raises(RuntimeError) as caught:
+        check_backbone(backbone(Hungry()), images(), ThreatModel("linf", 8 / 255))
+    assert lacks_memory(caught.value)
 
 
 def test_the_allocators_own_words_are_understood():
@@ -286,7 +319,9 @@ def test_the_allocators_own_words_are_understood():
                 x.expand(len(x), 3, 8, 8).repeat(1, 1, 1 << 24, 1 << 24)
             )
 
-    assert failure(backbone(Hungry())).code == "out_of_memory"
+    with pytest.raises(RuntimeError) as caught:
+        check_backbone(backbone(Hungry()), images(), ThreatModel("linf", 8 / 255))
+    assert lacks_memory(caught.value)
 
 
 def test_a_network_that_fails_only_when_differentiated_is_a_failed_candidate():

@@ -22,6 +22,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from selector.errors import OutputError, UsageError
+from selector.events import Finished, Looked, Passed, Recalled, Started
 from selector.records import Evaluation, Ranking
 from selector.reports import document
 from selector.reports.progress import Display
@@ -422,6 +423,15 @@ def test_colours_are_for_terminals() -> None:
 # --- progress ------------------------------------------------------------------------------------
 
 
+def test_what_others_took_from_the_store_is_not_told_of_the_next() -> None:
+    events = [
+        *(Started("a"), Passed(100), Recalled(60), Looked("a", 16, 0.5)),
+        *(Started("b"), Passed(100), Recalled(7), Finished(evaluation("b"), reused=False)),
+    ]
+    _, text = followed(events)
+    assert "images forward, 7 of them from the store" in text
+
+
 def followed(events: list[object], *, terminal: bool = False) -> tuple[list[object], str]:
     console = Console(file=io.StringIO(), width=200, force_terminal=terminal)
     with Display(console, candidates=2, passes_each=100) as display:
@@ -431,7 +441,6 @@ def followed(events: list[object], *, terminal: bool = False) -> tuple[list[obje
 
 
 def test_a_line_per_candidate() -> None:
-    from selector.events import Finished, Passed, Started
 
     first, second = evaluation("acme/a"), skipped("acme/b", reason="it is damaged.")
     outcomes, text = followed(
@@ -452,7 +461,6 @@ def test_a_line_per_candidate() -> None:
 
 
 def test_what_was_kept_is_said_to_be() -> None:
-    from selector.events import Finished
 
     _, text = followed([Finished(evaluation("a"), reused=True)])
     assert text == "1/2 a: kept from an earlier run\n"
@@ -460,7 +468,6 @@ def test_what_was_kept_is_said_to_be() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_progress_is_not_markup(name: str) -> None:
-    from selector.events import Finished, Started
 
     _, text = followed([Started(name), Finished(skipped(name, reason=name), reused=False)])
     assert text == f"1/2 {name}: skipped, {name}\n"
@@ -470,14 +477,12 @@ def test_progress_is_not_markup(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONTROL)
 def test_progress_holds_no_control_characters(name: str) -> None:
-    from selector.events import Finished
 
     _, text = followed([Finished(skipped(name, reason=name), reused=False)])
     assert not [c for c in text if not c.isprintable() and c != "\n"]
 
 
 def test_what_is_fetched_is_shown_beside_what_is_measured() -> None:
-    from selector.events import Passed, Started
     from selector.fetching import Fetched, FetchStarted
 
     events = [FetchStarted(3_000_000), Fetched(2_000_000), Started("acme/a"), Passed(60)]

@@ -277,6 +277,20 @@ def test_a_class_that_train_lacks(folder: Folder, part: str) -> None:
     assert str(folder.root / part) in said
 
 
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_a_class_whose_train_folder_is_empty(folder: Folder, part: str) -> None:
+    folder.add("train/a", 4).add("train/b", 4).add("train/zebra", 0).add("test/a", 4)
+    said = folder.add(f"{part}/zebra", 4).refused()
+    assert f"train must have images of each class of {part}, found none in" in said
+    assert str(folder.root / "train" / "zebra") in said
+
+
+def test_a_class_without_any_image_is_none(folder: Folder) -> None:
+    for part in ("train", "test"):
+        folder.add(f"{part}/a", 4).add(f"{part}/b", 4).add(f"{part}/zebra", 0)
+    assert folder.load().classes == ("a", "b")
+
+
 def test_a_test_folder_without_images(folder: Folder) -> None:
     folder.add("train/a", 4).add("train/b", 4).add("test/a", 0)
     assert str(folder.root / "test") in folder.refused()

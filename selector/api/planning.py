@@ -29,7 +29,7 @@ def plan(
     train_images: int | None = None,
     test_images: int | None = None,
     top: int | None = None,
-    confidence: float = 0.95,
+    confidence: float | None = None,
     budget: float | str | None = None,
     device: str = "auto",
     seed: int = 0,

@@ -31,7 +31,7 @@ def rank(
     train_images: int | None = None,
     test_images: int | None = None,
     top: int | None = None,
-    confidence: float = 0.95,
+    confidence: float | None = None,
     budget: float | str | None = None,
     certify: int | None = None,
     sigma: float | None = None,
@@ -63,6 +63,7 @@ def rank(
             list of such: ranked under the first, all make curves.
         image_size: side of the canonical images, on which the perturbation lives; None: that of
             arrays and tensors, at most 224, and 224 for all else, data sets in memory included.
+        confidence: of ``top`` or ``budget``; None: 0.95.
         budget: seconds, or such as "10m".
         store: SQLite file that measurements are kept in, for later runs; None: that of the command
             line; ":memory:": nowhere. A module is measured anew each time, as no hash tells all

@@ -34,7 +34,7 @@ _UNASKED: dict[str, Any] = {
     "objective": None,
     "engine": "local",
     "top": None,
-    "confidence": 0.95,
+    "confidence": None,
     "budget": None,
     "certify": None,
     "sigma": None,
@@ -81,11 +81,7 @@ def build_request(
         device=text("device", given["device"]),
         seed=whole("seed", given["seed"], least=0),
         fresh=given["fresh"],
-        goal=Goal(
-            whole_or_none("top", given["top"]),
-            number("confidence", given["confidence"]),
-            seconds(given["budget"]),
-        ),
+        goal=_goal(whole_or_none("top", given["top"]), given["confidence"], given["budget"]),
         objective=choose_objective(objective and text("objective", objective), given["preset"]),
         began=time.monotonic(),
         leaders=_leaders(given["certify"], given["sigma"], threats, side),
@@ -105,6 +101,16 @@ def several_threats(given: Threat | list[Threat]) -> Threats:
     found = tuple((one.norm, one.eps) for one in each)
     check_threats(found, "threat")
     return found
+
+
+def _goal(top: int | None, confidence: Any, budget: Any) -> Goal:
+    limit = seconds(budget)
+    if confidence is None:
+        return Goal(top, budget=limit)
+    stated = number("confidence", confidence)
+    if top is None and limit is None:
+        raise UsageError("confidence is of top or budget: one of them must be given with it.")
+    return Goal(top, stated, limit)
 
 
 def _leaders(count: Any, sigma: Any, threats: Threats, side: int) -> Leaders | None:

@@ -74,8 +74,8 @@ class Backbone(nn.Module):
         # Of the network as published: folding leaves fewer.
         self.parameter_count = sum(parameter.numel() for parameter in network.parameters())
         self.passes = Passes()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
         # (x - mean) / std in one step over the images.
         self.register_buffer("scale", 1 / self.std)
         self.register_buffer("shift", -self.mean / self.std)

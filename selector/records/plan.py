@@ -20,6 +20,13 @@ class PlannedCandidate(Record):
     estimated_seconds: Annotated[
         float, Field(ge=0, description="of the passes, from a short timing; fetching not included")
     ] = 0.0
+    seconds_per_image: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="forward and back: of a short timing; of a kept one, as it was measured",
+        ),
+    ] = 0.0
     code: Annotated[str, Field(description="why it cannot be measured; empty if it can")] = ""
     reason: str = ""
     retryable: bool = False

@@ -136,6 +136,8 @@ class Display:
         return outcomes
 
     def _start(self, name: str) -> None:
+        # In a race others may have been looked at since one was begun.
+        self._recalled = 0
         self._progress.reset(
             self._one,
             total=self._passes_each,

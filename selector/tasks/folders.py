@@ -51,8 +51,14 @@ def list_folder(root: Path, seed: int) -> Listing:
     if test is None:
         kept, held_out = divide(examples, HELD_OUT, seed)
         return Listing(root.resolve().name, classes, kept, [], held_out, remarks=remarks)
-    for part in (test, validation):
-        extra = sorted({path.name for path in _subfolders(part)} - set(classes)) if part else []
+    for part in filter(None, (test, validation)):
+        extra = sorted(set(_with_images(part)) - set(classes))
+        empty = [name for name in extra if (train / name).is_dir()]
+        if empty:
+            raise UsageError(
+                f"--task {root}: {train.name} must have images of each class of {part.name}, found"
+                f" none in {', '.join(str(train / name) for name in empty)}."
+            )
         if extra:
             raise UsageError(
                 f"--task {root}: {part} has classes that {train.name} lacks: {', '.join(extra)}.",
@@ -95,10 +101,14 @@ def _first(parts: dict[str, Path], names: Sequence[str]) -> Path | None:
     return next((parts[name] for name in names if name in parts), None)
 
 
+def _with_images(folder: Path) -> tuple[str, ...]:
+    """Names of the folders in it that hold an image."""
+    return tuple(path.name for path in _subfolders(folder) if any(map(_is_image, path.iterdir())))
+
+
 def _classes(folder: Path) -> tuple[str, ...]:
     """Names of the class folders, sorted by code point as torchvision and datasets do."""
-    folders = _subfolders(folder)
-    named = tuple(path.name for path in folders if any(map(_is_image, path.iterdir())))
+    folders, named = _subfolders(folder), _with_images(folder)
     odd = next((name for name in named if not name.isprintable()), None)
     if odd is not None:
         raise UsageError(
