@@ -441,7 +441,6 @@ def followed(events: list[object], *, terminal: bool = False) -> tuple[list[obje
 
 
 def test_a_line_per_candidate() -> None:
-
     first, second = evaluation("acme/a"), skipped("acme/b", reason="it is damaged.")
     outcomes, text = followed(
         [
@@ -461,14 +460,12 @@ def test_a_line_per_candidate() -> None:
 
 
 def test_what_was_kept_is_said_to_be() -> None:
-
     _, text = followed([Finished(evaluation("a"), reused=True)])
     assert text == "1/2 a: kept from an earlier run\n"
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_progress_is_not_markup(name: str) -> None:
-
     _, text = followed([Started(name), Finished(skipped(name, reason=name), reused=False)])
     assert text == f"1/2 {name}: skipped, {name}\n"
     # On a terminal the name is also in front of the bar.
@@ -477,7 +474,6 @@ def test_progress_is_not_markup(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONTROL)
 def test_progress_holds_no_control_characters(name: str) -> None:
-
     _, text = followed([Finished(skipped(name, reason=name), reused=False)])
     assert not [c for c in text if not c.isprintable() and c != "\n"]
 
