@@ -59,3 +59,36 @@ def test_freed_memory_is_used_again_where_the_c_library_can() -> None:
     assert kept == str(glibc)
     if glibc:
         assert int(faults) < 0.5 * int(run("leave")[1])
+
+
+# In a process of its own: threads before work in the background, and while it lasts.
+HELPERS = """
+import os, sys, time, torch
+from selector.background import in_background
+torch.set_num_threads(2)
+torch.ones(2**24)
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+def work(emit):
+    fewest = threads()
+    for _ in range(100):  # one that was told to end takes a moment
+        time.sleep(0.01)
+        fewest = min(fewest, threads())
+    emit(fewest)
+
+before = threads()
+(during,) = in_background(work)
+print("libgomp" if "libgomp" in open("/proc/self/maps").read() else "other", during - before)
+print(float(torch.ones(2**24).sum()))
+"""
+
+
+def test_helpers_that_wait_for_the_main_thread_make_room_for_those_of_the_work() -> None:
+    if not sys.platform.startswith("linux"):
+        return
+    command = [sys.executable, "-c", HELPERS]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    # One thread more, which works, and where they can be told to, one less that waited.
+    assert said == (["libgomp", "0"] if said[0] == "libgomp" else ["other", "1"]) + [str(2.0**24)]
