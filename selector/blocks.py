@@ -169,8 +169,7 @@ class _Floats(Images):
     def part(self, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
         """Indices (b,) and images (b,3,S,S) of some rows."""
         index = torch.arange(len(self.pixels))[rows].to(self.device)
-        # A copy, which is no tensor of inference mode where the caller's was made in it.
-        return index, self.pixels[rows].to(self.device, torch.float32).clone()
+        return index, self.pixels[rows].to(self.device, torch.float32).contiguous()
 
 
 def _images(backbone: Module | Features, images: Tensor, effort: Effort) -> Images:

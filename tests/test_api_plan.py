@@ -66,6 +66,9 @@ def test_passes_are_those_of_the_ranking_and_what_is_kept_is_said(tmp_path: Path
     assert row.passes >= ranking.ranking[0].cost.backward_passes > 0
     (row,) = planned(**options).candidates
     assert (row.kept, row.passes, row.estimated_seconds) == (True, 0, 0)
+    cost = ranking.ranking[0].cost
+    pace = (cost.seconds_features + cost.seconds_attack) / cost.forward_passes
+    assert row.seconds_per_image == pytest.approx(pace)
     for other in ({"fresh": True}, {"head": "probe"}, {"threat": ("linf", "2/255")}, {"seed": 1}):
         (row,) = planned(**options | other).candidates
         assert not row.kept and row.passes, other

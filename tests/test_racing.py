@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -54,6 +55,7 @@ from selector.records import (
     RaceRecord,
     Screened,
     Skipped,
+    Unsettled,
 )
 from selector.reports.document import json_schema, to_json
 from selector.reports.plan import print_plan
@@ -622,7 +624,14 @@ def test_a_download_that_does_not_end_leaves_time_for_those_that_are_here(
 
 
 @pytest.mark.parametrize("budget", [3e9, 1e10, 1e300])
-def test_a_budget_may_be_longer_than_a_clock_counts(world: Make, budget: float) -> None:
+def test_a_budget_may_be_longer_than_a_clock_counts(
+    world: Make, monkeypatch: pytest.MonkeyPatch, budget: float
+) -> None:
+    def waiting(some: list[Future[Prepared]], timeout: float) -> None:
+        # What waiting for files that are not here yet does.
+        assert threading.Lock().acquire(timeout=timeout)
+
+    monkeypatch.setattr(contest, "wait", waiting)
     timed = world((0.5, 0.9))
     assert timed.race(Goal(budget=budget)).settled
 
@@ -874,6 +883,21 @@ def run(cache: Path, *more: str, code: int = 0) -> Result:
     result = CliRunner().invoke(app, [*COMMAND, *more], env=environment)
     assert result.exit_code == code, result.output
     return result
+
+
+def test_of_a_race_that_had_no_time_for_all_the_choice_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ended(Contest):
+        def run(self, candidates: Sequence[Pinned], rules: FetchRules) -> RaceRecord:
+            race = super().run(candidates[:1], rules)
+            late = {"name": "late", "model": "late", "images": 0, "passes": 0, "upper": None}
+            unsettled = Unsettled.model_validate(late | {"reason": "not looked at"})
+            return race.model_copy(update={"settled": False, "unsettled": (unsettled,)})
+
+    monkeypatch.setattr("selector.session.Contest", Ended)
+    document = json.loads(run(tmp_path, "--budget=10m", "--json").stdout)
+    assert document["choice"]["sentence"].startswith("None of the 1 measured clearly withstands")
 
 
 def test_the_command_finds_what_the_exhaustive_run_finds(tmp_path: Path) -> None:
