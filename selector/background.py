@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import queue
 import threading
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ from threadpoolctl import threadpool_info
 _T = TypeVar("_T")
 # Of OpenMP's omp_pause_resource_t: what is given up comes back when it is needed.
 _SOFT = 1
+_SPINS = "GOMP_SPINCOUNT"
 
 
 class Abandoned(BaseException):
@@ -61,13 +63,26 @@ def in_background(
         thread.join(farewell)
 
 
+def spin_briefly() -> None:
+    """Let helpers of OpenMP wait awake for a tenth of a millisecond or two, and then asleep.
+
+    GNU's library reads this when it is loaded, so it counts if torch is not there yet. By default
+    they spin for milliseconds: where another process takes the processor that the other half of the
+    work needs, a ranking took over 20 times as long; like this, thrice. A value that the user has
+    set stays.
+    """
+    os.environ.setdefault(_SPINS, "10000")
+
+
 def _dismiss_helpers() -> None:
     """End the threads of OpenMP that wait for more work of this thread; new ones come with that.
 
     Each thread that computes has helpers of its own. Where all together are more than there are
     processors, GNU's library has them sleep between loops, which are over before they are awake: a
-    pass of a small network took a quarter longer.
+    pass of a small network took a quarter longer. Not where nothing limits how long they spin.
     """
+    if _SPINS not in os.environ:
+        return
     for found in threadpool_info():
         if found["prefix"] == "libgomp":
             pause = getattr(ctypes.CDLL(found["filepath"]), "omp_pause_resource_all", None)

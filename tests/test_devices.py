@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from selector.cli import main
 from selector.devices import choose_device, describe_device
 from selector.errors import UsageError
 
@@ -85,10 +87,30 @@ print(float(torch.ones(2**24).sum()))
 """
 
 
-def test_helpers_that_wait_for_the_main_thread_make_room_for_those_of_the_work() -> None:
+@pytest.mark.parametrize("spins", [None, "10000"])
+def test_helpers_that_wait_for_the_main_thread_make_room_for_those_of_the_work(
+    spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if spins:
+        monkeypatch.setenv("GOMP_SPINCOUNT", spins)
     if not sys.platform.startswith("linux"):
         return
     command = [sys.executable, "-c", HELPERS]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     # One thread more, which works, and where they can be told to, one less that waited.
-    assert said == (["libgomp", "0"] if said[0] == "libgomp" else ["other", "1"]) + [str(2.0**24)]
+    room = "0" if said[0] == "libgomp" and spins else "1"
+    assert said[1:] == [room, str(2.0**24)]
+
+
+@pytest.mark.parametrize("given", [None, "7"])
+def test_the_command_line_lets_helpers_spin_briefly(
+    given: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
+    if given is None:
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setattr(sys, "argv", ["selector", "--version"])
+    monkeypatch.setattr("selector.cli.end", lambda code: None)
+    main()
+    assert os.environ["GOMP_SPINCOUNT"] == (given or "10000")

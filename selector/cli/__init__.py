@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from selector import __version__
+from selector.background import spin_briefly
 from selector.cli.card import card
 from selector.cli.certify import certify
 from selector.cli.compare import compare
@@ -47,6 +48,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console scripts ``selector`` and ``select``."""
+    spin_briefly()
     try:
         with signals(), written():
             app()
