@@ -64,7 +64,7 @@ def in_background(
 
 
 def spin_briefly() -> None:
-    """Let helpers of OpenMP wait awake for a tenth of a millisecond or two, and then asleep.
+    """Let helpers of OpenMP wait awake for a fraction of a millisecond, and then asleep.
 
     GNU's library reads this when it is loaded, so it counts if torch is not there yet. By default
     they spin for milliseconds: where another process takes the processor that the other half of the

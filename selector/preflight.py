@@ -26,6 +26,7 @@ def check_backbone(backbone: Backbone, x: Tensor, threat: ThreatModel) -> None:
         CandidateError: no pooled (n,d) output, output that is not finite, not the same twice,
             not the same in another batch, or the same for every image, or no gradient to follow at
             a random start.
+        RuntimeError, MemoryError: of whatever type, there is no memory for a pass.
     """
     with _running(), torch.no_grad():
         clean, again = backbone(x), backbone(x)

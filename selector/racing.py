@@ -76,6 +76,19 @@ class Goal:
         return self.budget is not None or self.wanted(candidates) < candidates
 
 
+def choose_goal(top: int | None, confidence: float | None, budget: float | None) -> Goal:
+    """What is asked for; a confidence that is not stated is the usual one.
+
+    Raises:
+        UsageError: a confidence without a race that it would be of; or as of :class:`Goal`.
+    """
+    if confidence is None:
+        return Goal(top, budget=budget)
+    if top is None and budget is None:
+        raise UsageError("--confidence is of --top K or --budget TIME: one must be given with it.")
+    return Goal(top, confidence, budget)
+
+
 @dataclass(frozen=True)
 class Standing:
     """How good a candidate can at most be; for one that is measured in full, how good it is.

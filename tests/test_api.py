@@ -598,7 +598,10 @@ class Failing:
         (lambda: rank_small(candidates=["a/b"], confidence="1"), "confidence must be a number"),
         (lambda: rank_small(candidates=["a/b"], budget=[1]), "budget must be a number"),
         (lambda: rank_small(candidates=["a/b"], budget=np.inf), "budget must be .*, found inf"),
-        (lambda: rank_small(candidates=["a/b"], confidence=0.9), "confidence is of top or budget"),
+        (
+            lambda: rank_small(candidates=["a/b"], confidence=0.9),
+            "confidence is of top K or budget",
+        ),
         (lambda: rank_small(candidates=["a/b"], attack=["apgd"]), "attack must be a string"),
         (lambda: rank_small(candidates=["a/b"], device=None), "device must be a string"),
         (lambda: rank_small(candidates=["a/b"], store=5), "store must be the path"),

@@ -149,7 +149,7 @@ def test_progress_is_silent_unless_asked_for(capsys: pytest.CaptureFixture[str])
         (lambda: planned(candidates=["a/b"], top=0), "top must be at least 1, found 0"),
         (lambda: planned(candidates=["a/b"], budget=-1), "budget must be seconds above 0"),
         (lambda: planned(candidates=["a/b"], top=1, confidence=2), "confidence must be"),
-        (lambda: planned(candidates=["a/b"], confidence=0.9), "confidence is of top or budget"),
+        (lambda: planned(candidates=["a/b"], confidence=0.9), "confidence is of top K or budget"),
         (lambda: planned(candidates=["a/b"], preset="x"), "preset must be one of screen, quick"),
         (lambda: planned(candidates=["a/b"], device="abacus"), "device must name"),
         (lambda: planned(candidates=["a/b"], steps="2"), "steps must be a whole number"),

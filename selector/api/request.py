@@ -25,7 +25,7 @@ from selector.errors import UsageError
 from selector.norms import Norm, check_threats
 from selector.objectives import choose_objective
 from selector.protocol import Overrides
-from selector.racing import Goal
+from selector.racing import choose_goal
 from selector.radii import Leaders, choose_leaders
 from selector.request import Request
 
@@ -81,7 +81,11 @@ def build_request(
         device=text("device", given["device"]),
         seed=whole("seed", given["seed"], least=0),
         fresh=given["fresh"],
-        goal=_goal(whole_or_none("top", given["top"]), given["confidence"], given["budget"]),
+        goal=choose_goal(
+            whole_or_none("top", given["top"]),
+            None if given["confidence"] is None else number("confidence", given["confidence"]),
+            seconds(given["budget"]),
+        ),
         objective=choose_objective(objective and text("objective", objective), given["preset"]),
         began=time.monotonic(),
         leaders=_leaders(given["certify"], given["sigma"], threats, side),
@@ -101,16 +105,6 @@ def several_threats(given: Threat | list[Threat]) -> Threats:
     found = tuple((one.norm, one.eps) for one in each)
     check_threats(found, "threat")
     return found
-
-
-def _goal(top: int | None, confidence: Any, budget: Any) -> Goal:
-    limit = seconds(budget)
-    if confidence is None:
-        return Goal(top, budget=limit)
-    stated = number("confidence", confidence)
-    if top is None and limit is None:
-        raise UsageError("confidence is of top or budget: one of them must be given with it.")
-    return Goal(top, stated, limit)
 
 
 def _leaders(count: Any, sigma: Any, threats: Threats, side: int) -> Leaders | None:

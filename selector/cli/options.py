@@ -176,16 +176,11 @@ def goal(top: int | None, confidence: float | None, budget: str | None) -> Goal:
     """Build what the three options ask for.
 
     Raises:
-        UsageError: a confidence without a race that it would be of.
+        UsageError: a confidence without a race that it would be of; or a value is none.
     """
-    from selector.racing import Goal, parse_budget
+    from selector.racing import choose_goal, parse_budget
 
-    seconds = None if budget is None else parse_budget(budget)
-    if confidence is None:
-        return Goal(top, budget=seconds)
-    if top is None and budget is None:
-        raise UsageError("--confidence is of --top K or --budget TIME: one must be given with it.")
-    return Goal(top, confidence, seconds)
+    return choose_goal(top, confidence, None if budget is None else parse_budget(budget))
 
 
 def leaders(
