@@ -98,7 +98,7 @@ def measure_sensitivity(
     Raises:
         UsageError: an argument is not what it must be.
         CandidateError: the module cannot be copied, has a weight that is not finite, or returns no
-            features (n,d) of floating point.
+            features (n,d) of floating point that have a gradient.
         FloatingPointError: features are not finite somewhere.
     """
     threat = one_threat(threat)
@@ -141,7 +141,7 @@ def attack_head(
     Raises:
         UsageError: an argument is not what it must be.
         CandidateError: the module cannot be copied, has a weight that is not finite, or returns no
-            features (n,d) of floating point.
+            features (n,d) of floating point that have a gradient.
         FloatingPointError: features are not finite somewhere.
     """
     threat = one_threat(threat)
